@@ -1,0 +1,1 @@
+"""Measuring results: mask metrics, a robot that clicks, and tables."""
