@@ -1,0 +1,6 @@
+"""The network: ``nn.Module``s and nothing else."""
+
+from .prompt_encoder import PointKind, PromptTensors
+from .sam2 import Memory, Sam2
+
+__all__ = ["Memory", "PointKind", "PromptTensors", "Sam2"]

@@ -1,0 +1,181 @@
+"""Hiera image encoder with windowed attention (https://arxiv.org/abs/2306.00989, https://arxiv.org/abs/2311.05613).
+
+Letters: B images · H W token grid · C channels · W² tokens in a window. Tokens are kept channels-last, ``[B, H, W, C]``.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+from .layers import Mlp
+
+PATCH_STRIDE = 4
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping 7 × 7 patches at stride 4: ``[B, 3, S, S]`` → ``[B, S/4, S/4, C]``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, kernel_size=7, stride=PATCH_STRIDE, padding=3)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        patches: Tensor = self.proj(pixels)
+        return patches.permute(0, 2, 3, 1)  # [B, H, W, C]
+
+
+def _halve(tokens: Tensor) -> Tensor:
+    """Maximum over 2 × 2 tokens: ``[B, H, W, C]`` → ``[B, H/2, W/2, C]``."""
+    pooled = F.max_pool2d(tokens.permute(0, 3, 1, 2), kernel_size=2, stride=2)
+    return pooled.permute(0, 2, 3, 1)
+
+
+def _to_windows(tokens: Tensor, side: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut ``[B, H, W, C]`` into ``[B * windows, side, side, C]``; also gives the padded (H, W).
+
+    Padding is zeros at the bottom and right, and takes part in the attention, as the published weights expect.
+    """
+    batch, height, width, channels = tokens.shape
+    pad_h, pad_w = -height % side, -width % side
+    if pad_h or pad_w:
+        tokens = F.pad(tokens, (0, 0, 0, pad_w, 0, pad_h))
+    rows, columns = (height + pad_h) // side, (width + pad_w) // side
+    tokens = tokens.reshape(batch, rows, side, columns, side, channels)
+    windows = tokens.transpose(2, 3).reshape(-1, side, side, channels)
+    return windows, (rows * side, columns * side)
+
+
+def _from_windows(windows: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Undo `_to_windows` and drop the padding: gives ``[B, H, W, C]``."""
+    side, channels = windows.shape[1], windows.shape[-1]
+    rows, columns = padded[0] // side, padded[1] // side
+    tokens = windows.reshape(-1, rows, columns, side, side, channels)
+    tokens = tokens.transpose(2, 3).reshape(-1, *padded, channels)
+    return tokens[:, : size[0], : size[1]]
+
+
+class WindowAttention(nn.Module):
+    """Self-attention inside ``[B, H, W, C_in]``, the queries halved in both directions where asked."""
+
+    def __init__(self, dim_in: int, dim_out: int, heads: int, *, halve: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.halve = halve
+        self.qkv = nn.Linear(dim_in, 3 * dim_out)
+        self.proj = nn.Linear(dim_out, dim_out)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        batch, height, width, _ = tokens.shape
+        qkv = self.qkv(tokens).reshape(batch, height * width, 3, self.heads, -1)
+        q, k, v = qkv.unbind(2)  # [B, H*W, heads, C/heads]
+        if self.halve:
+            height, width = height // 2, width // 2
+            q = _halve(q.reshape(batch, 2 * height, 2 * width, -1)).reshape(batch, height * width, self.heads, -1)
+        attended = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        out: Tensor = self.proj(attended.transpose(1, 2).reshape(batch, height, width, -1))
+        return out
+
+
+class Block(nn.Module):
+    """One transformer block; the first of a stage doubles the channels and halves the grid.
+
+    Parameters
+    ----------
+    window : side of the attention windows on the incoming grid, 0 for global attention
+    drop_path : probability to skip the residual branches of a sample, in training only
+    """
+
+    def __init__(self, dim_in: int, dim_out: int, heads: int, *, window: int, halve: bool, drop_path: float) -> None:
+        super().__init__()
+        self.window = window
+        self.halve = halve
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(dim_in, eps=1e-6)
+        self.attn = WindowAttention(dim_in, dim_out, heads, halve=halve)
+        self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
+        self.mlp = Mlp(dim_out, 4 * dim_out, dim_out, activation=F.gelu)
+        self.proj = nn.Linear(dim_in, dim_out) if dim_in != dim_out else None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        shortcut = tokens
+        normed = self.norm1(tokens)
+        if self.proj is not None:
+            shortcut = _halve(self.proj(normed)) if self.halve else self.proj(normed)
+        tokens = shortcut + self._skip(self._attend(normed, (shortcut.shape[1], shortcut.shape[2])))
+        return tokens + self._skip(self.mlp(self.norm2(tokens)))
+
+    def _attend(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Attention in windows or globally; `size` is the outgoing grid."""
+        if not self.window:
+            attended: Tensor = self.attn(tokens)
+            return attended
+        windows, padded = _to_windows(tokens, self.window)
+        windows = self.attn(windows)
+        if self.halve:
+            padded = (padded[0] // 2, padded[1] // 2)
+        return _from_windows(windows, padded, size)
+
+    def _skip(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(1 - self.drop_path) / (1 - self.drop_path)
+        return branch * keep
+
+
+class Hiera(nn.Module):
+    """Image encoder: ``[B, 3, S, S]`` → four levels ``[B, C·2^i, S/(4·2^i), S/(4·2^i)]``, finest first."""
+
+    def __init__(self, config: ModelConfig, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(config.embed_dim)
+        side = config.pos_embed_side
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.embed_dim, side, side))
+        window = config.windows[0]
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, config.embed_dim, window, window))
+        self.stage_ends = [end - 1 for end in accumulate(config.stages)]
+        self.blocks = nn.ModuleList(_blocks(config, drop_path))
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        tokens = self.patch_embed(pixels)
+        tokens = tokens + self._positions(tokens.shape[1], tokens.shape[2])
+        levels = []
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if index in self.stage_ends:
+                levels.append(tokens.permute(0, 3, 1, 2))  # [B, C, H, W]
+        return levels
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        """A coarse embedding stretched over the image plus one that repeats in every window, ``[1, H, W, C]``."""
+        coarse = F.interpolate(self.pos_embed.float(), size=(height, width), mode="bicubic")
+        window = self.pos_embed_window
+        rows, columns = -(-height // window.shape[2]), -(-width // window.shape[3])
+        tiled = window.tile(1, 1, rows, columns)[:, :, :height, :width]
+        return (coarse.to(window.dtype) + tiled).permute(0, 2, 3, 1)
+
+
+def _blocks(config: ModelConfig, drop_path: float) -> list[Block]:
+    """All blocks; the first block of a stage still attends in the windows of the stage before."""
+    dims, starts = config.stage_dims, [0, *accumulate(config.stages)]
+    total = starts[-1]
+    blocks = []
+    for stage, depth in enumerate(config.stages):
+        for index in range(starts[stage], starts[stage] + depth):
+            first = stage > 0 and index == starts[stage]
+            window = config.windows[stage - 1 if first else stage]
+            blocks.append(
+                Block(
+                    dims[stage - 1] if first else dims[stage],
+                    dims[stage],
+                    config.num_heads << stage,
+                    window=0 if index in config.global_blocks else window,
+                    halve=first,
+                    drop_path=drop_path * index / max(total - 1, 1),
+                )
+            )
+    return blocks

@@ -1,0 +1,88 @@
+"""Small layers that several parts share.
+
+Letters: B batch · C channels · H W grid · N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of ``[B, C, H, W]``, at every position for itself."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels_last = x.permute(0, 2, 3, 1)  # [B, H, W, C]
+        normed = F.layer_norm(channels_last, (x.shape[1],), self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)  # [B, C, H, W]
+
+
+class Mlp(nn.Module):
+    """Linear layers with an activation between them.
+
+    Parameters
+    ----------
+    widths : input, hidden …, output
+    activation : applied after every layer but the last
+    """
+
+    def __init__(self, *widths: int, activation: Callable[[Tensor], Tensor] = F.relu) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = self.activation(layer(x))
+        out: Tensor = last(x)
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head attention with its own projections.
+
+    Parameters
+    ----------
+    dim : channels of queries and output
+    heads : number of heads
+    inner_dim : channels inside; `dim` when not given
+    key_dim : channels of keys and values; `dim` when not given
+    """
+
+    def __init__(self, dim: int, heads: int, *, inner_dim: int | None = None, key_dim: int | None = None) -> None:
+        super().__init__()
+        inner = inner_dim or dim
+        self.heads = heads
+        self.q_proj = nn.Linear(dim, inner)
+        self.k_proj = nn.Linear(key_dim or dim, inner)
+        self.v_proj = nn.Linear(key_dim or dim, inner)
+        self.out_proj = nn.Linear(inner, dim)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """``[B, N, C]`` → ``[B, heads, N, C / heads]``."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attend from ``[B, N, dim]`` to ``[B, L, key_dim]``; gives ``[B, N, dim]``."""
+        q = self.split_heads(self.q_proj(queries))
+        k = self.split_heads(self.k_proj(keys))
+        v = self.split_heads(self.v_proj(values))
+        attended = F.scaled_dot_product_attention(q, k, v)  # [B, heads, N, C / heads]
+        out: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
+        return out
+
+
+def rows_for(tensor: Tensor, batch: int) -> Tensor:
+    """Expand a batch of one to `batch` rows without copying."""
+    return tensor if tensor.shape[0] == batch else tensor.expand(batch, *tensor.shape[1:])

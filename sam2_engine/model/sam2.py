@@ -1,0 +1,166 @@
+"""SAM 2 as four functions of tensors. The model holds no video: no frame number, object id or direction enters it.
+
+Letters: B objects or images · K spatial memories · P pointers · C channels of the embedding · M channels of a memory ·
+S model side · h w = S/16 grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+from ..outputs import Candidates, ImageFeatures
+from .layers import Mlp, rows_for
+from .mask_decoder import MaskDecoder
+from .memory_attention import MemoryAttention
+from .memory_encoder import MemoryEncoder
+from .neck import ImageEncoder
+from .position import sine_of_time, sine_plane
+from .prompt_encoder import PromptEncoder, PromptTensors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What a frame is conditioned on.
+
+    Attributes
+    ----------
+    spatial : K tensors [B, M, h, w]
+    slots : K numbers; 0 for a prompted frame, d for the d-th most recent one
+    pointers : [B, P, C], or None where there are none
+    times : [P] float32, how far away each pointer's frame is, about -1 to 1
+    """
+
+    spatial: tuple[Tensor, ...]
+    slots: tuple[int, ...]
+    pointers: Tensor | None = None
+    times: Tensor | None = None
+
+
+STRIDE = 16
+"""Model pixels in one token of the embedding."""
+
+
+class Sam2(nn.Module):
+    """The whole network. Attribute names are the keys of the published checkpoints.
+
+    Parameters
+    ----------
+    config : shape of everything
+    drop_path : stochastic depth of the encoder, in training only
+    """
+
+    def __init__(self, config: ModelConfig, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        dim, memory_dim = config.dim, config.memory_dim
+        self.config = config
+        self.image_encoder = ImageEncoder(config, drop_path=drop_path)
+        self.sam_prompt_encoder = PromptEncoder(config)
+        self.sam_mask_decoder = MaskDecoder(config)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.maskmem_tpos_enc = nn.Parameter(torch.zeros(config.num_slots, 1, 1, memory_dim))
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # never read; stands in every published file
+        self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.obj_ptr_proj = Mlp(dim, dim, dim, dim)
+        self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim)) if config.spatial_no_object else None
+        self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim) if config.pointer_times else None
+        for parameter in (self.maskmem_tpos_enc, self.no_mem_embed, self.no_mem_pos_enc, self.no_obj_ptr):
+            nn.init.trunc_normal_(parameter, std=0.02)
+        if self.no_obj_embed_spatial is not None:
+            nn.init.trunc_normal_(self.no_obj_embed_spatial, std=0.02)
+
+    def set_image_side(self, side: int) -> None:
+        """Take inputs of another side from now on; no weight depends on it."""
+        self.config = self.config.at_side(side)
+
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """Features of normalised images ``[B, 3, S, S]``, S any multiple of 32."""
+        stride4, stride8, stride16, stride32 = self.image_encoder.trunk(pixels)
+        neck, decoder = self.image_encoder.neck, self.sam_mask_decoder
+        skips = (neck.skip(0, stride4, decoder.conv_s0), neck.skip(1, stride8, decoder.conv_s1))
+        return ImageFeatures(neck.embedding(stride16, stride32), skips)
+
+    def condition(self, embedding: Tensor, memory: Memory | None) -> Tensor:
+        """Let the embedding ``[B or 1, C, h, w]`` look at a memory; gives ``[B or 1, C, h, w]``.
+
+        ``None`` is a frame that stands alone: a learned vector is added instead.
+        """
+        if memory is None:
+            return embedding + self.no_mem_embed[0, 0, :, None, None]
+        height, width = embedding.shape[-2:]
+        keys, values, rotated = self._memory_tokens(memory)
+        place = sine_plane(height, width, self.config.dim, embedding.device).to(embedding.dtype)
+        frame = rows_for(embedding + 0.1 * place, keys.shape[0]).flatten(2).transpose(1, 2)  # [B, h*w, C]
+        conditioned = self.memory_attention(frame, keys, values, (height, width), rotated)
+        return conditioned.transpose(1, 2).unflatten(2, (height, width))  # type: ignore[no-any-return]
+
+    def _memory_tokens(self, memory: Memory) -> tuple[Tensor, Tensor, int]:
+        """Keys ``[B, L, M]``, values ``[B, L, M]`` and how many of the L lie on grids; pointers follow them."""
+        dtype, device = self.maskmem_tpos_enc.dtype, self.maskmem_tpos_enc.device
+        values = [plane.to(device=device, dtype=dtype).flatten(2).transpose(1, 2) for plane in memory.spatial]
+        height, width = memory.spatial[0].shape[-2:]
+        place = sine_plane(height, width, self.config.memory_dim, device).to(dtype).flatten(2).transpose(1, 2)
+        # Row d - 1 belongs to the d-th most recent frame, and so the last row, -1, to prompted frames.
+        keys = [
+            value + (place + self.maskmem_tpos_enc[slot - 1]) for value, slot in zip(values, memory.slots, strict=True)
+        ]
+        rotated = sum(value.shape[1] for value in values)
+        if memory.pointers is not None and memory.times is not None:
+            tokens = memory.pointers.to(dtype).unflatten(2, (-1, self.config.memory_dim)).flatten(1, 2)
+            values.append(tokens)
+            keys.append(tokens + self._pointer_times(memory.times))
+        return torch.cat(keys, dim=1), torch.cat(values, dim=1), rotated
+
+    def _pointer_times(self, times: Tensor) -> Tensor | float:
+        """Codes of ``[P]`` times for every token a pointer is split into, ``[P * C/M, M]``; 0 in SAM 2.0."""
+        if self.obj_ptr_tpos_proj is None:
+            return 0.0
+        codes = sine_of_time(times.float(), self.config.dim).to(self.obj_ptr_tpos_proj.weight.dtype)
+        projected: Tensor = self.obj_ptr_tpos_proj(codes)
+        return projected.repeat_interleave(self.config.dim // self.config.memory_dim, dim=0)
+
+    def decode(self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors) -> Candidates:
+        """Masks from a conditioned embedding ``[B or 1, C, h, w]`` and the prompts of B objects.
+
+        Gives all four candidates: first the single mask, then the three alternatives of an ambiguous prompt. Pointers
+        are those of a visible object.
+        """
+        encoder = self.sam_prompt_encoder
+        tokens = encoder.tokens(prompts, side=view.shape[-1] * STRIDE)
+        image = rows_for(view + encoder.plane(prompts), tokens.shape[0])
+        image_pe = encoder.pe_layer.grid(view.shape[-2], view.shape[-1])
+        logits, iou, mask_tokens, object_score = self.sam_mask_decoder(image, image_pe, tokens, skips)
+        return Candidates(logits, iou, self.obj_ptr_proj(mask_tokens), object_score)
+
+    def remember(self, embedding: Tensor, mask: Tensor, object_score: Tensor) -> Tensor:
+        """The spatial memory of a frame, ``[B, M, h, w]``.
+
+        Parameters
+        ----------
+        embedding : [B or 1, C, h, w], without any memory in it
+        mask : [B, 1, S, S] probability of the object, 0 to 1
+        object_score : [B, 1] logit; where it is not positive, a learned mark is added (2.1)
+        """
+        plane = (mask * 20.0 - 10.0).to(embedding.dtype)
+        memory: Tensor = self.memory_encoder(embedding, plane)
+        if self.no_obj_embed_spatial is not None:
+            absent = (object_score <= 0).to(memory.dtype)[..., None, None]  # [B, 1, 1, 1]
+            memory = memory + absent * self.no_obj_embed_spatial[..., None, None]
+        return memory
+
+    def shrink_mask(self, mask: Tensor) -> Tensor:
+        """A given mask ``[B, 1, S, S]``, 0 or 1, as the mask prompt ``[B, 1, S/4, S/4]`` its pointer is read from."""
+        plane: Tensor = self.mask_downsample(mask.to(self.mask_downsample.weight.dtype))
+        return plane
+
+
+def upsample_to(logits: Tensor, side: int) -> Tensor:
+    """Mask logits ``[B, M, S/4, S/4]`` at the side of the model input, bilinear."""
+    return F.interpolate(logits.float(), size=(side, side), mode="bilinear", align_corners=False)

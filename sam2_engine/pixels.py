@@ -1,0 +1,130 @@
+"""Any picture to what the model reads. THE place of dtype ranges, percentiles, channel choice, mean and standard deviation.
+
+Letters: H W image · C channels · S model side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .config import Contrast
+from .errors import ImageError, ImageTooLargeError
+from .geometry import ResizeFilter, resize_pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEAN_RGB = (0.485, 0.456, 0.406)
+STD_RGB = (0.229, 0.224, 0.225)
+LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.8
+MAX_PIXELS = 400_000_000
+"""Largest picture taken, in pixels; larger ones should be cut or read at a coarser level."""
+
+_SAMPLED_PIXELS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Intensities that become black and white."""
+
+    low: float
+    high: float
+
+
+def as_picture(image: ArrayLike | Any) -> NDArray[Any]:
+    """A picture as an array ``[H, W]`` or ``[H, W, 3]``, in its own dtype.
+
+    Parameters
+    ----------
+    image : numpy array ``[H, W]`` or ``[H, W, C]`` of bool, integers or floats, or a PIL image.
+        Two channels become red and green, a fourth is taken for alpha and dropped.
+
+    Raises
+    ------
+    ImageError
+        No pixels, more than four channels, another number of axes, a dtype that is not a number, NaN or infinity.
+    ImageTooLargeError
+        More than `MAX_PIXELS` pixels.
+    """
+    if hasattr(image, "convert"):
+        image = _from_pil(image)
+    array = np.asarray(image)
+    if array.dtype.kind not in "buif":
+        raise ImageError(f"an image holds integers or floats, got dtype {array.dtype}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > 4):
+        raise ImageError(
+            f"an image is [H, W] or [H, W, C] with at most 4 channels, got {array.shape}; "
+            "choose up to three channels, and open stacks as sequences"
+        )
+    if 0 in array.shape:
+        raise ImageError(f"an image needs at least one pixel, got {array.shape}")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ImageTooLargeError(
+            f"the image has {array.shape[0]} × {array.shape[1]} pixels, more than the limit of {MAX_PIXELS:,}; "
+            "crop it, or read it at a coarser resolution"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ImageError("the image contains NaN or infinite values; replace them first, e.g. with numpy.nan_to_num")
+    if array.ndim == 3 and array.shape[2] == 2:
+        return np.dstack((array, np.zeros_like(array[:, :, 0])))
+    return array[:, :, :3] if array.ndim == 3 else array
+
+
+def _from_pil(image: Any) -> NDArray[Any]:
+    grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+    return np.asarray(image if grey else image.convert("RGB"))
+
+
+def intensity_range(picture: NDArray[Any], contrast: Contrast) -> Range:
+    """Which intensities become black and white.
+
+    With ``dtype``, uint8 spans 0 to 255 and bool 0 to 1, as in the published code; every other dtype, and everything
+    with ``percentile``, spans the percentiles 1 to 99.8 of this picture, or minimum to maximum where those nearly
+    coincide.
+    """
+    if picture.dtype == np.bool_:
+        return Range(0.0, 1.0)
+    if contrast == "dtype" and picture.dtype == np.uint8:
+        return Range(0.0, 255.0)
+    step = max(1, int((picture.size / _SAMPLED_PIXELS) ** 0.5))
+    sample = picture[::step, ::step]
+    low, high = (float(value) for value in np.percentile(sample, (LOW_PERCENTILE, HIGH_PERCENTILE)))
+    least, most = float(sample.min()), float(sample.max())
+    if high - low < 0.05 * (most - least):
+        # A few bright objects on an even ground: percentiles would stretch the noise of the ground.
+        return Range(least, most)
+    return Range(low, high)
+
+
+def to_model_input(
+    image: ArrayLike | Any,
+    side: int,
+    contrast: Contrast = "dtype",
+    *,
+    span: Range | None = None,
+    resize_filter: ResizeFilter = "bilinear",
+) -> Tensor:
+    """The normalised model input ``[3, S, S]`` float32 of one picture; the aspect ratio is not kept.
+
+    Parameters
+    ----------
+    image : as in `as_picture`
+    side : S
+    contrast : see `intensity_range`
+    span : black and white to use instead, e.g. one for a whole stack
+    resize_filter : see `sam2_engine.geometry.resize_pixels`
+    """
+    import torch
+
+    picture = as_picture(image)
+    span = span or intensity_range(picture, contrast)
+    resized = resize_pixels(picture, side, span.low, span.high, resize_filter)  # [1 or 3, S, S]
+    mean = torch.tensor(MEAN_RGB)[:, None, None]
+    std = torch.tensor(STD_RGB)[:, None, None]
+    return (resized - mean) / std

@@ -1,0 +1,316 @@
+"""One object on one frame: condition → decode → remember. Binds model, memories and placement, and nothing else.
+
+THE place of how many masks, of what an absent object looks like, and of device and number formats.
+Letters: B objects · M masks · S model side · C channels of the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .config import ModelConfig
+from .geometry import Resize, ResizeFilter
+from .memory import Direction, MemoryBank, MemoryEntry, MemoryPlan, RecentFrames
+from .model import Memory, PointKind, PromptTensors, Sam2
+from .model.sam2 import upsample_to
+from .outputs import Candidates, ImageFeatures
+from .pixels import Range, to_model_input
+from .prompts import Prompts
+
+ABSENT_LOGIT = -1024.0
+"""Mask logit where the object is not visible."""
+
+GIVEN_MASK_LOGIT = 10.0
+"""Absolute mask logit of a mask that a person gave."""
+
+PREVIOUS_LOGIT_LIMIT = 32.0
+"""Previous logits are clamped to this before they go in again as mask prompt."""
+
+STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98
+"""A single mask whose area changes by more than 2 % when its threshold moves by 0.05 gives way to the best alternative."""
+
+MAX_POINTS_FOR_ALTERNATIVES = 1
+"""With more points than this a prompt is taken as unambiguous."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and in which numbers to compute.
+
+    Attributes
+    ----------
+    device : of the model and of all work
+    compute : matrix products run in this; coordinates, softmax and losses stay float32
+    memory : spatial memories are stored in this, as the published code does
+    store : device that memories wait on
+    """
+
+    device: torch.device = torch.device("cpu")
+    compute: torch.dtype = torch.float32
+    memory: torch.dtype = torch.bfloat16
+    store: torch.device | None = None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Inference without gradients, in the compute format."""
+        reduced = self.compute != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.compute, enabled=reduced):
+            yield
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What was decided for B objects on one frame.
+
+    Attributes
+    ----------
+    logits : [B, 1, S/4, S/4] float32, `ABSENT_LOGIT` everywhere for absent objects
+    iou : [B] predicted IoU of the chosen mask
+    pointer : [B, C], that of absence for absent objects
+    object_score : [B, 1] logit
+    candidates : what it was chosen from; None where a person gave the mask
+    """
+
+    logits: Tensor
+    iou: Tensor
+    pointer: Tensor
+    object_score: Tensor
+    candidates: Candidates | None = None
+
+
+class Tracker:
+    """The three steps of SAM 2 for batches of objects.
+
+    Parameters
+    ----------
+    model : in eval mode for inference, in train mode for training
+    placement : where it runs; the model must be there already
+    resize_filter : how pictures are resized
+    """
+
+    def __init__(
+        self, model: Sam2, placement: Placement | None = None, *, resize_filter: ResizeFilter = "bilinear"
+    ) -> None:
+        self.model = model
+        self.placement = placement or Placement(next(model.parameters()).device)
+        self.resize_filter = resize_filter
+
+    @property
+    def config(self) -> ModelConfig:
+        """Shape of the model."""
+        return self.model.config
+
+    def default_policy(self) -> RecentFrames:
+        """The published memory selection for this model."""
+        config = self.config
+        return RecentFrames(config.num_slots, max_pointers=config.max_pointers, signed=config.pointer_times)
+
+    def pixels(self, images: Sequence[Any], spans: Sequence[Range | None] | None = None) -> Tensor:
+        """Normalised model inputs ``[B, 3, S, S]`` of B pictures, on the device."""
+        config = self.config
+        planes = [
+            to_model_input(image, config.image_side, config.contrast, span=span, resize_filter=self.resize_filter)
+            for image, span in zip(images, spans or [None] * len(images), strict=True)
+        ]
+        return torch.stack(planes).to(self.placement.device)
+
+    def encode(self, images: Sequence[Any], spans: Sequence[Range | None] | None = None) -> ImageFeatures:
+        """Features of B pictures."""
+        return self.model.encode_image(self.pixels(images, spans))
+
+    def condition(self, features: ImageFeatures, memory: Memory | None) -> Tensor:
+        """The embedding with its memories in it, ``[B, C, S/16, S/16]``."""
+        return self.model.condition(features.embedding, memory)
+
+    def gather(self, banks: Sequence[MemoryBank], plans: Sequence[MemoryPlan]) -> Memory | None:
+        """Memories of B objects whose plans have the same shape; None for empty plans."""
+        first = plans[0]
+        if first.is_empty:
+            return None
+
+        def stacked(name: str, position: int, listing: str) -> Tensor:
+            rows = []
+            for bank, plan in zip(banks, plans, strict=True):
+                entry = bank.get(getattr(plan, listing)[position][0])
+                value = None if entry is None else getattr(entry, name)
+                assert value is not None, "a plan names only frames the bank has a memory of"
+                rows.append(value)
+            return torch.cat(rows).to(self.placement.device)
+
+        spatial = tuple(stacked("tokens", i, "spatial") for i in range(len(first.spatial)))
+        slots = tuple(slot for _, slot in first.spatial)
+        if not first.pointers:
+            return Memory(spatial, slots)
+        pointers = torch.stack([stacked("pointer", i, "pointers") for i in range(len(first.pointers))], dim=1)
+        distances = torch.tensor([float(d) for _, d in first.pointers], device=pointers.device)
+        return Memory(spatial, slots, pointers, distances / first.span)
+
+    def decode(
+        self, view: Tensor, features: ImageFeatures, prompts: PromptTensors, *, policy: Any | None = None
+    ) -> Decision:
+        """Decide on one mask for each of B objects.
+
+        Parameters
+        ----------
+        view : [B or 1, C, h, w] from `condition`
+        prompts : of B objects
+        policy : chooses among candidates; the highest predicted IoU without one
+        """
+        everything = self.model.decode(view, features.skips, prompts)
+        offered = self.offered(everything, ambiguous=prompts.kinds.shape[1] <= MAX_POINTS_FOR_ALTERNATIVES)
+        best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
+        return self._decide(offered, best)
+
+    def offered(self, everything: Candidates, *, ambiguous: bool, stable: bool = True) -> Candidates:
+        """The candidates to choose from: three alternatives, or the single mask.
+
+        An unstable single mask gives way to the best alternative in inference; its pointer stays its own, since the
+        published model was trained with pointers of the single mask only. `stable` False keeps it in any case.
+        """
+        if ambiguous:
+            return replace_rows(everything, slice(1, None))
+        single = replace_rows(everything, slice(0, 1))
+        if self.model.training or not stable:
+            return single
+        alternatives = replace_rows(everything, slice(1, None))
+        best = alternatives.iou.argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
+        is_stable = stability(single.logits, STABILITY_DELTA) >= STABILITY_THRESHOLD  # [B, 1]
+        logits = torch.where(is_stable[..., None, None], single.logits, alternatives.logits[rows, best][:, None])
+        iou = torch.where(is_stable, single.iou, alternatives.iou[rows, best][:, None])
+        return replace(single, logits=logits, iou=iou)
+
+    def _decide(self, offered: Candidates, best: Tensor) -> Decision:
+        rows = torch.arange(len(best), device=best.device)
+        visible = offered.object_score > 0  # [B, 1]
+        logits = torch.where(visible[..., None, None], offered.logits[rows, best][:, None], ABSENT_LOGIT)
+        pointer = self._mixed_pointer(offered.pointers[rows, best], visible)
+        return Decision(logits, offered.iou[rows, best], pointer, offered.object_score, offered)
+
+    def _mixed_pointer(self, pointer: Tensor, visible: Tensor) -> Tensor:
+        return torch.where(visible, pointer, self.model.no_obj_ptr.to(pointer.dtype))
+
+    def accept_mask(self, features: ImageFeatures, mask: Tensor) -> Decision:
+        """Take a given mask ``[B, 1, S, S]``, 0 or 1, as decided; only its object pointer comes from the network."""
+        logits_full = mask * (2 * GIVEN_MASK_LOGIT) - GIVEN_MASK_LOGIT
+        side = self.config.mask_side
+        logits = F.interpolate(logits_full, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+        empty = _without_points(len(mask), mask.device, self.model.shrink_mask(mask))
+        # Without the vector of a frame that stands alone, as the published code does here.
+        everything = self.model.decode(features.embedding, features.skips, empty)
+        pointer = self._mixed_pointer(everything.pointers[:, 0], everything.object_score > 0)
+        visible = mask.flatten(1).any(dim=1, keepdim=True)
+        object_score = torch.where(visible, GIVEN_MASK_LOGIT, -GIVEN_MASK_LOGIT)
+        iou = torch.ones(len(mask), device=mask.device)
+        return Decision(logits, iou, self._mixed_pointer(pointer, visible), object_score)
+
+    def remember(self, features: ImageFeatures, decision: Decision, *, soft: bool) -> Tensor:
+        """Spatial memories ``[B, M, h, w]`` of a frame that was decided on.
+
+        `soft` keeps probabilities; False, for frames a person prompted, takes the mask exactly as it was shown.
+        """
+        logits = upsample_to(decision.logits, self.config.image_side)
+        mask = logits.sigmoid() if soft else (logits > 0).float()
+        return self.model.remember(features.embedding, mask, decision.object_score)
+
+    def entries(
+        self,
+        frame: int,
+        decision: Decision,
+        tokens: Tensor | None,
+        *,
+        prompted: bool,
+        direction: Direction | None,
+    ) -> list[MemoryEntry]:
+        """One memory entry for each of B objects, at rest on the storage device."""
+        store = self.placement.store or self.placement.device
+        kept = None if tokens is None else tokens.to(self.placement.memory).to(store)
+        ious = decision.iou.tolist()
+        return [
+            MemoryEntry(
+                frame,
+                prompted,
+                direction,
+                decision.logits[row : row + 1].to(store),
+                decision.pointer[row : row + 1],
+                decision.object_score[row : row + 1],
+                ious[row],
+                None if kept is None else kept[row : row + 1],
+            )
+            for row in range(len(ious))
+        ]
+
+    def prompt_tensors(
+        self, prompts: Sequence[Prompts], resize: Resize, previous: Sequence[Tensor | None] | None = None
+    ) -> PromptTensors:
+        """Clicks and boxes of B objects in model pixels, with previous logits ``[1, 1, S/4, S/4]`` as mask prompt.
+
+        All objects or none have previous logits.
+        """
+        rows = [_points(prompt) for prompt in prompts]
+        longest = max(len(kinds) for _, kinds in rows)
+        points = np.zeros((len(rows), longest, 2), dtype=np.float64)
+        kinds = np.full((len(rows), longest), int(PointKind.PADDING), dtype=np.int64)
+        for row, (xy, kind) in enumerate(rows):
+            points[row, : len(kind)], kinds[row, : len(kind)] = xy, kind
+        device = self.placement.device
+        points_xy = torch.from_numpy(resize.to_model(points)).float().to(device)
+        given = [logits for logits in previous or () if logits is not None]
+        mask = torch.cat(given).to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT) if given else None
+        return PromptTensors(points_xy, torch.from_numpy(kinds).to(device), mask)
+
+    def no_prompts(self, batch: int, previous: Tensor | None = None) -> PromptTensors:
+        """The prompts of B objects on a frame that is only tracked.
+
+        `previous`, the logits ``[B, 1, S/4, S/4]`` of the frame before, goes in for models that were trained with it.
+        """
+        device = self.placement.device
+        mask = None
+        if previous is not None and self.config.previous_logits:
+            mask = previous.to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+        return _without_points(batch, device, mask)
+
+
+def _without_points(batch: int, device: torch.device, mask: Tensor | None) -> PromptTensors:
+    """One padding point for each object, as the published tracker sends where a person said nothing."""
+    kinds = torch.full((batch, 1), int(PointKind.PADDING), device=device)
+    return PromptTensors(torch.zeros(batch, 1, 2, device=device), kinds, mask)
+
+
+def _points(prompt: Prompts) -> tuple[np.ndarray[Any, Any], list[int]]:
+    """[N, 2] points and N kinds, the corners of the box first."""
+    xy: list[tuple[float, float]] = []
+    kinds: list[int] = []
+    if prompt.box is not None:
+        box = prompt.box
+        xy += [(box.x0, box.y0), (box.x1, box.y1)]
+        kinds += [PointKind.BOX_TOP_LEFT, PointKind.BOX_BOTTOM_RIGHT]
+    for click in prompt.clicks:
+        xy.append((click.x, click.y))
+        kinds.append(PointKind.POSITIVE if click.positive else PointKind.NEGATIVE)
+    return np.array(xy, dtype=np.float64).reshape(-1, 2), [int(kind) for kind in kinds]
+
+
+def replace_rows(candidates: Candidates, masks: slice) -> Candidates:
+    """Some of the M masks of every object."""
+    return replace(
+        candidates,
+        logits=candidates.logits[:, masks],
+        iou=candidates.iou[:, masks],
+        pointers=candidates.pointers[:, masks],
+    )
+
+
+def stability(logits: Tensor, delta: float, threshold: float = 0.0) -> Tensor:
+    """How little the area of masks ``[..., H, W]`` depends on the threshold, 0 to 1; 1 for empty masks."""
+    inner = (logits > threshold + delta).flatten(-2).sum(-1).float()
+    outer = (logits > threshold - delta).flatten(-2).sum(-1).float()
+    return torch.where(outer > 0, inner / outer.clamp(min=1), 1.0)

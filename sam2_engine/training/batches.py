@@ -1,0 +1,129 @@
+"""Training batches, each made from its step number alone, so that a resumed run sees what an unbroken one would.
+
+Letters: T frames · G clips · O objects per clip · B = G·O objects · S model side · Y = S/2 side of the truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from ..config import Contrast
+from ..pixels import Range, intensity_range, to_model_input
+from .clip import ClipBatch, PromptKind, Script
+from .config import TrainConfig
+from .scenes import Clip
+
+MIN_OBJECT_SHARE = 0.0002
+"""Smallest object to ask for, as a share of the frame; smaller ones vanish on the mask grid."""
+
+
+class ClipSource(Protocol):
+    """Where labelled pictures come from."""
+
+    def sample_clip(self, rng: np.random.Generator, side: int, num_frames: int) -> Clip:
+        """A square augmented clip with labels; one frame for a still."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One optimiser step's work."""
+
+    index: int
+    side: int
+    script: Script
+    batch: ClipBatch
+
+
+class Steps(Dataset[Step]):
+    """All steps of a run, by number.
+
+    Parameters
+    ----------
+    source : of clips
+    config : the run
+    contrast : of the model to be trained
+    """
+
+    def __init__(self, source: ClipSource, config: TrainConfig, contrast: Contrast) -> None:
+        self.source = source
+        self.config = config
+        self.contrast = contrast
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, index: int) -> Step:
+        rng = np.random.default_rng((self.config.seed, index))
+        progress = index / self.config.steps
+        side = _side(self.config, progress, rng)
+        is_clip = progress >= self.config.clip_start and rng.random() < self.config.clip_share
+        script, num_frames = (_clip_script if is_clip else _still_script)(self.config, progress, rng)
+        smaller = self.config.image_sides[0] / side  # keep the memory of a step about constant
+        count = max(1, round((self.config.clips if is_clip else self.config.images) * smaller))
+        objects = self.config.clip_objects if is_clip else self.config.objects
+        pairs = [self._clip(rng, side, num_frames, objects) for _ in range(count)]
+        pixels = torch.stack([pixels for pixels, _ in pairs], dim=1)
+        truth = np.concatenate([truth for _, truth in pairs], axis=1)
+        return Step(index, side, script, ClipBatch(pixels, truth))
+
+    def _clip(
+        self, rng: np.random.Generator, side: int, num_frames: int, objects: int
+    ) -> tuple[torch.Tensor, NDArray[np.bool_]]:
+        """Pixels ``[T, 3, S, S]`` and truth ``[T, O, Y, Y]`` of one clip; tried again until it shows an object."""
+        for _ in range(20):
+            clip = self.source.sample_clip(rng, side, num_frames)
+            if num_frames > 1 and rng.random() < 0.5:
+                clip = Clip(clip.images[::-1], clip.labels[::-1])
+            labels = clip.labels[:, ::2, ::2]
+            chosen = choose_objects(labels[0], objects, rng)
+            if len(chosen):
+                return model_inputs(clip, side, self.contrast), labels[:, None] == chosen[None, :, None, None]
+        raise ValueError("the training data showed no object of sensible size in 20 samples; check the labels")
+
+
+def choose_objects(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`count` ids of the objects on a frame, repeated where there are fewer; empty where there are none."""
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    ids = np.flatnonzero((areas >= max(MIN_OBJECT_SHARE * labels.size, 4)) & (areas < 0.9 * labels.size))
+    if len(ids) == 0:
+        return ids
+    return rng.choice(ids, count, replace=len(ids) < count)
+
+
+def model_inputs(clip: Clip, side: int, contrast: Contrast) -> torch.Tensor:
+    """``[T, 3, S, S]`` with one intensity range for all frames, as inference does on sequences."""
+    spans = [intensity_range(image, contrast) for image in clip.images]
+    span = Range(float(np.median([s.low for s in spans])), float(np.median([s.high for s in spans])))
+    return torch.stack([to_model_input(image, side, contrast, span=span) for image in clip.images])
+
+
+def _side(config: TrainConfig, progress: float, rng: np.random.Generator) -> int:
+    *coarse, fine = config.image_sides
+    if coarse and (progress < 1 - config.fine_share or rng.random() < 0.4):
+        return int(rng.choice(coarse))
+    return fine
+
+
+def _still_script(config: TrainConfig, progress: float, rng: np.random.Generator) -> tuple[Script, int]:
+    """One picture: click or box, corrections once first answers make sense."""
+    prompt: PromptKind = "click" if rng.random() < 0.5 else "box"
+    corrections = int(rng.integers(0, config.corrections + 1)) if progress > 0.1 else 0
+    return Script(prompt, corrections), 1
+
+
+def _clip_script(config: TrainConfig, progress: float, rng: np.random.Generator) -> tuple[Script, int]:
+    """A clip that grows longer: mask 50 %, click 25 %, box 25 %; a late correction on one in four."""
+    grown = (progress - config.clip_start) / max(1 - config.clip_start, 1e-6)
+    num_frames = int(round(2 + (config.max_frames - 2) * min(1.0, 1.5 * grown)))
+    prompt: PromptKind = "mask" if rng.random() < 0.5 else ("click" if rng.random() < 0.5 else "box")
+    late = int(rng.integers(1, num_frames)) if rng.random() < 0.25 else None
+    corrections = 1 if prompt != "mask" and rng.random() < 0.5 else 0
+    return Script(prompt, corrections, late_corrections=int(late is not None), late_frame=late), num_frames

@@ -1,0 +1,164 @@
+"""One training clip through the same three steps as inference: condition → decode → remember.
+
+What differs from inference is passed in: the script, the policy, soft memories, a generator.
+Letters: T frames · G clips · O objects per clip · B = G·O objects · S model side · Y side of the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..geometry import Resize
+from ..memory import MemoryBank, MemoryEntry, MemoryPolicy
+from ..model import PromptTensors
+from ..model.sam2 import upsample_to
+from ..outputs import ImageFeatures
+from ..prompts import Prompts
+from ..tracking import Decision, Tracker
+from .clicks import centre_click, correction_click, noisy_box, random_click
+
+PromptKind = Literal["click", "box", "mask"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipBatch:
+    """Clips as the network takes them.
+
+    Attributes
+    ----------
+    pixels : [T, G, 3, S, S] normalised
+    truth : [T, B, Y, Y] bool; the O objects of a clip follow each other
+    """
+
+    pixels: Tensor
+    truth: NDArray[np.bool_]
+
+    @property
+    def objects_per_clip(self) -> int:
+        """O."""
+        return int(self.truth.shape[1]) // int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the simulated person does.
+
+    Attributes
+    ----------
+    prompt : how the first frame is prompted
+    corrections : clicks after the first prompt, on the first frame
+    late_corrections : clicks on `late_frame`, which makes it a prompted frame
+    late_frame : index, or None
+    """
+
+    prompt: PromptKind
+    corrections: int = 0
+    late_corrections: int = 0
+    late_frame: int | None = None
+
+    def clicks_on(self, frame: int) -> int:
+        """Correcting clicks on a frame."""
+        if frame == 0:
+            return self.corrections
+        return self.late_corrections if frame == self.late_frame else 0
+
+
+def run_clip(
+    tracker: Tracker, clip: ClipBatch, script: Script, policy: MemoryPolicy, rng: np.random.Generator
+) -> Iterator[tuple[int, list[Decision]]]:
+    """Play a script over the clips; yields each frame and all rounds decoded on it, gradients attached.
+
+    A frame whose mask was given yields no rounds: there is nothing to learn on it.
+    """
+    num_frames, num_clips = clip.pixels.shape[:2]
+    everything = tracker.model.encode_image(clip.pixels.flatten(0, 1))
+    bank, last = MemoryBank(), None
+    for frame in range(num_frames):
+        rows = torch.arange(num_clips, device=clip.pixels.device).repeat_interleave(clip.objects_per_clip)
+        features = everything.select(rows + frame * num_clips)
+        truth = clip.truth[frame]
+        if frame == 0 and script.prompt == "mask":
+            rounds = []
+            last = tracker.accept_mask(features, _full_size(truth, tracker.config.image_side, clip.pixels.device))
+        else:
+            rounds = _rounds(tracker, features, truth, script, policy, bank, frame, last, rng)
+            last = rounds[-1]
+        if frame + 1 < num_frames:
+            bank.put(_batched_entry(tracker, frame, features, last, prompted=frame == 0 or script.clicks_on(frame) > 0))
+        yield frame, rounds
+
+
+def _rounds(
+    tracker: Tracker,
+    features: ImageFeatures,
+    truth: NDArray[np.bool_],
+    script: Script,
+    policy: MemoryPolicy,
+    bank: MemoryBank,
+    frame: int,
+    last: Decision | None,
+    rng: np.random.Generator,
+) -> list[Decision]:
+    """The first answer on a frame and one after each correction."""
+    plans = [policy.plan(frame, bank, num_frames=None, direction=1)] if frame else []
+    view = tracker.condition(features, tracker.gather([bank], plans) if plans else None)
+    resize = Resize((truth.shape[-2], truth.shape[-1]), tracker.config.image_side)
+    said = [Prompts()] * len(truth)
+    if frame == 0:
+        said = [_first_prompt(mask, script.prompt, rng) for mask in truth]
+        tensors = tracker.prompt_tensors(said, resize)
+    else:
+        assert last is not None, "tracked frames follow a decided one"
+        tensors = tracker.no_prompts(len(truth), last.logits.detach())
+    rounds = [tracker.decode(view, features, tensors)]
+    for _ in range(script.clicks_on(frame)):
+        said = _corrected(said, truth, rounds[-1], rng)
+        rounds.append(tracker.decode(view, features, _with_previous(tracker, said, resize, rounds[-1])))
+    return rounds
+
+
+def _with_previous(tracker: Tracker, said: Sequence[Prompts], resize: Resize, before: Decision) -> PromptTensors:
+    previous = [row[None] for row in before.logits.detach()]
+    return tracker.prompt_tensors(said, resize, previous)
+
+
+def _first_prompt(mask: NDArray[np.bool_], kind: PromptKind, rng: np.random.Generator) -> Prompts:
+    """Half of the clicks at the centre, where people click; an absent object gets a click anywhere."""
+    if not mask.any():
+        mask = np.ones_like(mask)
+    if kind == "box":
+        return Prompts(box=noisy_box(mask, rng))
+    return Prompts(clicks=(centre_click(mask) if rng.random() < 0.5 else random_click(mask, rng),))
+
+
+def _corrected(
+    said: Sequence[Prompts], truth: NDArray[np.bool_], decision: Decision, rng: np.random.Generator
+) -> list[Prompts]:
+    side = truth.shape[-1]
+    with torch.no_grad():
+        predicted = (upsample_to(decision.logits, side)[:, 0] > 0).cpu().numpy()
+    clicks = [correction_click(true, found, rng) for true, found in zip(truth, predicted, strict=True)]
+    return [prompt if click is None else prompt.plus(click) for prompt, click in zip(said, clicks, strict=True)]
+
+
+def _full_size(truth: NDArray[np.bool_], side: int, device: torch.device) -> Tensor:
+    """Truth ``[B, Y, Y]`` as ``[B, 1, S, S]``, 0 or 1."""
+    masks = torch.from_numpy(truth).to(device).float()[:, None]
+    return (upsample_to(masks, side) >= 0.5).float()
+
+
+def _batched_entry(
+    tracker: Tracker, frame: int, features: ImageFeatures, decision: Decision, *, prompted: bool
+) -> MemoryEntry:
+    """One entry that holds all B objects, with gradients: they share every plan in training."""
+    tokens = tracker.remember(features, decision, soft=True)
+    return MemoryEntry(
+        frame, prompted, 1, decision.logits.detach(), decision.pointer, decision.object_score, 0.0, tokens
+    )

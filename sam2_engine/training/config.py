@@ -1,0 +1,47 @@
+"""Everything a training run depends on, in one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Settings of `sam2 train`.
+
+    Attributes
+    ----------
+    steps : optimiser steps in all
+    seed : of weights and data; step n always sees the same data
+    image_sides : model input sides; the last one joins in the final `fine_share` of the run
+    images, objects : pictures per step and objects per picture on stills
+    clips, clip_objects : clips per step and objects per clip
+    clip_share : share of steps on clips once stills work; zero before `clip_start`
+    clip_start, focal_start, fine_share : fractions of the run
+    max_frames : longest clip; length grows from 2 to this
+    corrections : most correcting clicks on stills
+    learning_rate, weight_decay, clip_gradient, warmup : of AdamW with cosine decay
+    ema : decay of the averaged weights, which are those evaluated and saved
+    save_every, evaluate_every : in steps
+    """
+
+    steps: int = 6000
+    seed: int = 1
+    image_sides: tuple[int, ...] = (256, 512)
+    images: int = 4
+    objects: int = 4
+    clips: int = 2
+    clip_objects: int = 3
+    clip_share: float = 0.5
+    clip_start: float = 0.3
+    focal_start: float = 0.35
+    fine_share: float = 0.3
+    max_frames: int = 5
+    corrections: int = 2
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    clip_gradient: float = 1.0
+    warmup: int = 200
+    ema: float = 0.998
+    save_every: int = 100
+    evaluate_every: int = 500
