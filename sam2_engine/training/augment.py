@@ -184,7 +184,8 @@ def bend(rng: np.random.Generator, num_frames: int, side: int, drift: float, cel
     for frame in range(num_frames):
         matrix = np.eye(2, dtype=np.float32) + start + frame * speed
         maps.append(centred @ matrix.T + side / 2 + wave + frame * (wave_speed + travel))
-    return np.clip(np.stack(maps), 0, side).astype(np.float32)
+    # strictly inside: the far edge itself would be read as outside, which is black
+    return np.clip(np.stack(maps), 0.01, side - 0.01).astype(np.float32)
 
 
 def _affine(rng: np.random.Generator, strength: float) -> Float:

@@ -1,0 +1,268 @@
+"""Objects with a life: where they are placed, how they move, grow, divide, cross, leave and come back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fields import Float
+from .shapes import Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """One object on one frame.
+
+    Attributes
+    ----------
+    x, y : centre in pixels
+    angle : radians
+    scale : size relative to the outline
+    split : 0 whole, 1 two touching halves along the long axis
+    light : brightness relative to the object's own
+    visible : False where only blurred light is left (out of focus), which carries no label
+    """
+
+    x: float
+    y: float
+    angle: float
+    scale: float = 1.0
+    split: float = 0.0
+    light: float = 1.0
+    visible: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Actor:
+    """One object over the whole clip.
+
+    Attributes
+    ----------
+    obj : label, from 1
+    brightness : relative to the other objects of the scene
+    spot_seed : makes its texture its own
+    poses : one for each frame; None where it is not there at all
+    """
+
+    obj: int
+    outline: Outline
+    brightness: float
+    spot_seed: int
+    poses: tuple[Pose | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """How the objects of a clip move, lengths in object radii and times in frames.
+
+    Attributes
+    ----------
+    kind : "time" lets them wander, "depth" shows planes of solid objects
+    drift, wander, stride : common shift, random step, own steady step a frame
+    turn, growth : radians, relative growth a frame
+    crossing, dividing, leaving, blinking : probability of each for an object
+    repel : whether objects push each other away
+    """
+
+    kind: str
+    drift: float
+    wander: float
+    stride: float
+    turn: float
+    growth: float
+    crossing: float
+    dividing: float
+    leaving: float
+    blinking: float
+    repel: bool
+
+
+DAUGHTER = 0.74
+"""Size of a daughter relative to its mother; two of them have about the mother's area."""
+
+STILL = Motion("time", 0, 0, 0, 0, 0, 0, 0, 0, 0, False)
+
+
+def random_motion(rng: np.random.Generator, speed: float) -> Motion:
+    """A random kind of movement; `speed` 1 is a usual time-lapse, 3 a hasty one."""
+    pace = speed * math.exp(rng.uniform(math.log(0.2), math.log(1.5)))
+    depth = rng.random() < 0.35
+    return Motion(
+        kind="depth" if depth else "time",
+        drift=rng.exponential(0.1) * pace,
+        wander=rng.exponential(0.05 if depth else 0.12) * pace,
+        stride=0.0 if depth else rng.exponential(0.2) * pace,
+        turn=rng.exponential(0.02 if depth else 0.08) * pace,
+        growth=rng.normal() * 0.015,
+        crossing=0.0 if depth or rng.random() < 0.5 else 0.3,
+        dividing=0.0 if depth or rng.random() < 0.6 else 0.2,
+        leaving=0.0 if depth else 0.06,
+        blinking=0.04 if rng.random() < 0.4 else 0.0,
+        repel=bool(rng.random() < 0.5),
+    )
+
+
+def place(rng: np.random.Generator, radii: Float, side: int, packing: float, clumping: float) -> Float:
+    """Centres [N, 2] (x, y); NaN for objects that found no room.
+
+    Parameters
+    ----------
+    packing : smallest distance of two centres as a share of the sum of their radii; 1 just touches
+    clumping : probability of being placed right beside another object
+    """
+    centres = np.full((len(radii), 2), np.nan, dtype=np.float32)
+    for index, radius in enumerate(radii):
+        for _ in range(12):
+            spot = rng.uniform(-0.3 * radius, side + 0.3 * radius, 2)
+            if index and rng.random() < clumping:
+                other = int(rng.integers(index))
+                angle, gap = rng.uniform(0, 2 * math.pi), rng.uniform(packing, packing + 0.15)
+                spot = centres[other] + gap * (radius + radii[other]) * np.array([math.cos(angle), math.sin(angle)])
+                if not (0 <= spot[0] < side and 0 <= spot[1] < side):
+                    continue
+            distances = np.hypot(*(centres[:index] - spot).T)
+            if not (distances < 0.999 * packing * (radii[:index] + radius)).any():
+                centres[index] = spot
+                break
+    return centres
+
+
+def cast(
+    rng: np.random.Generator,
+    outlines: list[Outline],
+    centres: Float,
+    motion: Motion,
+    num_frames: int,
+    brightness: Callable[[], float],
+) -> list[Actor]:
+    """Objects with their poses over the clip; daughters of divisions get labels of their own."""
+    times = _times(rng, num_frames)
+    paths = _paths(rng, outlines, centres, motion, times)
+    actors: list[Actor] = []
+    aligned = rng.uniform(0, math.pi) if rng.random() < 0.3 else None
+    for index, outline in enumerate(outlines):
+        start = rng.uniform(0, 2 * math.pi) if aligned is None else aligned + rng.normal() * 0.25
+        angles = start + rng.normal() * motion.turn * times
+        growth = np.exp(motion.growth * times)
+        poses: list[Pose | None] = [
+            Pose(float(x), float(y), float(angle), float(scale))
+            for (x, y), angle, scale in zip(paths[index], angles, growth, strict=True)
+        ]
+        if motion.kind == "depth":
+            poses = _through_depth(rng, poses, times)
+        poses = _come_and_go(rng, poses, motion)
+        actor = Actor(len(actors) + 1, outline, brightness(), int(rng.integers(1 << 30)), tuple(poses))
+        actors += _divided(rng, actor, len(actors)) if rng.random() < motion.dividing else [actor]
+    return actors
+
+
+def _times(rng: np.random.Generator, num_frames: int) -> NDArray[np.float64]:
+    """Time of each frame; at times the camera missed a few."""
+    steps = np.ones(num_frames)
+    steps[0] = 0
+    if num_frames > 2 and rng.random() < 0.15:
+        steps[rng.integers(1, num_frames)] = rng.integers(2, 4)
+    return np.cumsum(steps)
+
+
+def _paths(
+    rng: np.random.Generator, outlines: list[Outline], centres: Float, motion: Motion, times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Centres [N, T, 2]."""
+    radii = np.array([outline.radius for outline in outlines], dtype=np.float64)
+    count, mean = len(outlines), float(radii.mean()) if len(radii) else 1.0
+    drift = rng.normal(size=2) * motion.drift * mean
+    velocity = rng.normal(size=(count, 2)) * motion.stride * radii[:, None] + drift
+    _aim_some(rng, velocity, centres, motion, float(times[-1]))
+    where = centres.astype(np.float64)
+    path = [where]
+    for step in np.diff(times):
+        where = where + velocity * step
+        where = where + rng.normal(size=(count, 2)) * motion.wander * radii[:, None] * math.sqrt(step)
+        if motion.repel:
+            where = _pushed_apart(where, radii)
+        path.append(where)
+    return np.stack(path, axis=1)
+
+
+def _aim_some(
+    rng: np.random.Generator, velocity: NDArray[np.float64], centres: Float, motion: Motion, duration: float
+) -> None:
+    """Send some objects through the place where another one is."""
+    if len(centres) < 2 or duration <= 0:
+        return
+    for index in np.flatnonzero(rng.random(len(centres)) < motion.crossing):
+        nearest = np.argsort(np.hypot(*(centres - centres[index]).T))[1]
+        velocity[index] = (centres[nearest] - centres[index]) / (duration * rng.uniform(0.4, 0.9))
+
+
+def _pushed_apart(where: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.float64]:
+    between = where[:, None] - where[None]  # [N, N, 2]
+    distance = np.hypot(between[..., 0], between[..., 1]) + 1e-6
+    overlap = np.maximum(0.9 * (radii[:, None] + radii) - distance, 0)
+    np.fill_diagonal(overlap, 0)
+    push: NDArray[np.float64] = (between / distance[..., None] * (0.25 * overlap)[..., None]).sum(axis=1)
+    return where + push
+
+
+def _through_depth(
+    rng: np.random.Generator, poses: list[Pose | None], times: NDArray[np.float64]
+) -> list[Pose | None]:
+    """Planes of one solid object: it swells, shrinks and blurs away."""
+    half = rng.uniform(2.5, 12.0)
+    middle = rng.uniform(-0.7 * half, times[-1] + 0.7 * half)
+    planes: list[Pose | None] = []
+    for pose, time in zip(poses, times, strict=True):
+        offset = abs(time - middle) / half
+        if pose is None or offset > 1.35:
+            planes.append(None)
+        elif offset > 0.94:
+            planes.append(replace(pose, scale=0.5, light=0.35 * (1.35 - offset) / 0.4, visible=False))
+        else:
+            planes.append(replace(pose, scale=math.sqrt(1 - offset**2), light=1 - 0.35 * offset**2))
+    return planes
+
+
+def _come_and_go(rng: np.random.Generator, poses: list[Pose | None], motion: Motion) -> list[Pose | None]:
+    frames = len(poses)
+    if frames > 1 and rng.random() < motion.leaving:
+        last = int(rng.integers(1, frames))
+        return [*poses[:last], *[None] * (frames - last)]
+    if frames > 2 and rng.random() < motion.blinking:
+        gone = int(rng.integers(1, frames))
+        return [None if frame == gone else pose for frame, pose in enumerate(poses)]
+    return poses
+
+
+def _divided(rng: np.random.Generator, mother: Actor, number: int) -> list[Actor]:
+    """The mother up to some frame, then two daughters that move on along her long axis."""
+    frames = len(mother.poses)
+    end = int(rng.integers(1, frames)) if frames > 1 else 1
+    waisted = [
+        None if pose is None else replace(pose, split=0.75 * max(0.0, 1 - (end - 1 - frame) / 3) ** 2)
+        for frame, pose in enumerate(mother.poses)
+    ]
+    blank: list[Pose | None] = [None] * end
+    tail: list[Pose | None] = [None] * (frames - end)
+    family = [replace(mother, obj=number + 1, poses=tuple(waisted[:end] + tail))]
+    if end == frames:
+        return family
+    for which, sign in enumerate((-1, 1)):
+        poses = [_daughter(pose, sign, mother.outline.length, 1 + 0.12 * i) for i, pose in enumerate(mother.poses[end:])]
+        seed = mother.spot_seed + which + 1
+        family.append(
+            Actor(number + 2 + which, mother.outline, mother.brightness, seed, tuple(blank + poses))
+        )
+    return family
+
+
+def _daughter(pose: Pose | None, sign: int, length: float, apart: float) -> Pose | None:
+    if pose is None:
+        return None
+    shift = sign * DAUGHTER * apart * length * pose.scale
+    x, y = pose.x + shift * math.cos(pose.angle), pose.y + shift * math.sin(pose.angle)
+    return replace(pose, x=x, y=y, scale=DAUGHTER * pose.scale)

@@ -1,0 +1,157 @@
+"""Outlines of single objects: where the inside is, at any time, in the object's own coordinates.
+
+Each outline gives the depth of points: positive inside, negative outside, about the distance to the edge in pixels.
+Time runs in frames; an outline changes smoothly with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .fields import Float
+
+
+class Outline(Protocol):
+    """A closed shape around the origin."""
+
+    @property
+    def radius(self) -> float:
+        """Typical half width in pixels; textures scale with it."""
+
+    @property
+    def length(self) -> float:
+        """Half length along u in pixels, the axis on which it divides."""
+
+    @property
+    def reach(self) -> float:
+        """No inside point is farther from the origin, in pixels."""
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        """Depth of the points (u, v) in pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blob:
+    """A star-shaped outline whose radius is a random Fourier series of the angle.
+
+    Attributes
+    ----------
+    stretch : long over short axis
+    amplitudes, phases, speeds : [K] of the harmonics 2 to K + 1; speeds in radians a frame
+    """
+
+    radius: float
+    stretch: float
+    amplitudes: Float
+    phases: Float
+    speeds: Float
+
+    @property
+    def length(self) -> float:
+        return float(self.radius * np.sqrt(self.stretch))
+
+    @property
+    def reach(self) -> float:
+        return float(self.radius * np.sqrt(self.stretch) * np.exp(np.abs(self.amplitudes).sum()))
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        root = np.float32(np.sqrt(self.stretch))
+        u, v = u / root, v * root
+        steps = 256
+        angles = np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / steps)
+        orders = np.arange(2, 2 + len(self.amplitudes), dtype=np.float32)
+        waves = np.cos(orders[:, None] * angles + (self.phases + self.speeds * np.float32(time))[:, None])
+        table = np.float32(self.radius) * np.exp(self.amplitudes @ waves)
+        place = (np.arctan2(v, u) * np.float32(steps / (2 * np.pi)) + np.float32(steps + 0.5)).astype(np.int32)
+        return table[place % steps] - np.hypot(u, v)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rod:
+    """A capsule, straight or slightly bent, like a bacterium."""
+
+    radius: float
+    half_length: float
+    bend: float
+
+    @property
+    def length(self) -> float:
+        return self.half_length + self.radius
+
+    @property
+    def reach(self) -> float:
+        return self.half_length + self.radius + abs(self.bend) * self.half_length**2
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        bent = v - np.float32(self.bend) * (u * u - np.float32(self.half_length**2 / 3))
+        beyond = np.maximum(np.abs(u) - np.float32(self.half_length), 0)
+        return np.float32(self.radius) - np.hypot(beyond, bent)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tube:
+    """A swimming worm or a filament: a thick line through points that wave with time.
+
+    Attributes
+    ----------
+    headings : [N] direction of each piece, radians
+    piece : length of a piece in pixels
+    wave, speed : amplitude of the waving in radians, and radians a frame
+    """
+
+    radius: float
+    headings: Float
+    piece: float
+    wave: float
+    speed: float
+
+    @property
+    def length(self) -> float:
+        return len(self.headings) * self.piece / 2
+
+    @property
+    def reach(self) -> float:
+        return len(self.headings) * self.piece * 0.75 + self.radius
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        count = len(self.headings)
+        along = np.linspace(0, 2 * np.pi, count, dtype=np.float32)
+        directions = self.headings + np.float32(self.wave) * np.sin(along + np.float32(self.speed * time))
+        steps = np.stack((np.cos(directions), np.sin(directions)), axis=1) * np.float32(self.piece)
+        joints = np.concatenate((np.zeros((1, 2), np.float32), np.cumsum(steps, axis=0)))
+        joints -= joints.mean(axis=0)
+        nearest = np.full(u.shape, np.inf, dtype=np.float32)
+        for (x, y), (dx, dy) in zip(joints[:-1], steps, strict=True):
+            share = np.clip(((u - x) * dx + (v - y) * dy) * np.float32(1 / self.piece**2), 0, 1)
+            np.minimum(nearest, np.square(u - x - share * dx) + np.square(v - y - share * dy), out=nearest)
+        return np.float32(self.radius) - np.sqrt(nearest)  # type: ignore[no-any-return]
+
+
+def blob(rng: np.random.Generator, radius: float, roughness: float, stretch: float = 1.0) -> Blob:
+    """A random blob; roughness 0.05 is a smooth nucleus, 0.3 a crawling cell."""
+    orders = np.arange(2, 8)
+    amplitudes = rng.normal(size=len(orders)) * roughness / (orders - 1.0)
+    return Blob(
+        radius,
+        stretch,
+        amplitudes.astype(np.float32),
+        rng.uniform(0, 2 * np.pi, len(orders)).astype(np.float32),
+        (rng.normal(size=len(orders)) * 0.12).astype(np.float32),
+    )
+
+
+def rod(rng: np.random.Generator, radius: float) -> Rod:
+    """A random bacterium, two to six times as long as wide."""
+    half_length = radius * rng.uniform(1.2, 5.0)
+    return Rod(radius, half_length, rng.normal() * 0.12 * radius / half_length**2)
+
+
+def tube(rng: np.random.Generator, radius: float) -> Tube:
+    """A random filament, about 8 to 25 times as long as wide."""
+    count = 10
+    piece = radius * rng.uniform(1.5, 4.5)
+    turning = np.cumsum(rng.normal(size=count) * rng.uniform(0.1, 0.5))
+    return Tube(radius, turning.astype(np.float32), piece, rng.uniform(0, 0.5), rng.uniform(-0.6, 0.6))
