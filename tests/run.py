@@ -1,0 +1,57 @@
+"""All checks in one command: ``python3 tests/run.py``; arguments go to pytest.
+
+Needs Python 3.11 or newer and nothing else: it makes an environment in ``.venv``, installs the project with its
+development tools and the reference implementations of the parity tests, and runs lint, format, types, layers and tests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+INSTALLS = (
+    ["-e", ".[dev]"],
+    # The reference implementations. sam2 wants torchvision, of which there is no CPU build everywhere (the tests bring
+    # a stand-in), and would fetch a second torch for its own build: hence without dependencies and isolation.
+    ["hydra-core", "iopath", "omegaconf", "setuptools", "transformers"],
+    ["--no-deps", "--no-build-isolation", "sam2"],
+)
+
+CHECKS = {
+    "lint": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
+    "types": ["mypy"],
+    "layers": ["lint-imports"],
+}
+
+
+def main() -> int:
+    """Runs every check, also after one has failed; gives 0 if all passed."""
+    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
+    environment = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(environment)
+    scripts = environment.prepare("tests", *INSTALLS)
+    workers = str(max(1, min(os.cpu_count() or 1, 8)))
+    checks = {**CHECKS, "tests": ["pytest", "-n", workers, *sys.argv[1:]]}
+    lines = [_check(name, [str(scripts / command[0]), *command[1:]]) for name, command in checks.items()]
+    print("\n" + "\n".join(line for _, line in lines))
+    return 0 if all(passed for passed, _ in lines) else 1
+
+
+def _check(name: str, command: list[str]) -> tuple[bool, str]:
+    print(f"\n== {name}", flush=True)
+    start = time.monotonic()
+    # One thread for each test process: they share the cores already, and sums come out in the same order everywhere.
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    passed = subprocess.run(command, cwd=ROOT, env=one_thread, check=False).returncode == 0
+    return passed, f"{name:8} {'passed' if passed else 'FAILED'} in {time.monotonic() - start:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
