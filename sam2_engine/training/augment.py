@@ -184,8 +184,16 @@ def bend(rng: np.random.Generator, num_frames: int, side: int, drift: float, cel
     for frame in range(num_frames):
         matrix = np.eye(2, dtype=np.float32) + start + frame * speed
         maps.append(centred @ matrix.T + side / 2 + wave + frame * (wave_speed + travel))
+    return _fitted(np.stack(maps), side)
+
+
+def _fitted(maps: Float, side: int) -> Float:
+    """The maps moved, and shrunk where needed, so that no node lies outside the frame: nothing there to show."""
+    low, high = maps.min(axis=(0, 1, 2)), maps.max(axis=(0, 1, 2))
+    shrink = np.minimum(side / (high - low), 1)
+    start = np.clip(low, 0, np.maximum(side - (high - low) * shrink, 0))
     # strictly inside: the far edge itself would be read as outside, which is black
-    return np.clip(np.stack(maps), 0.01, side - 0.01).astype(np.float32)
+    return np.clip((maps - low) * shrink + start, 0.01, side - 0.01).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _affine(rng: np.random.Generator, strength: float) -> Float:

@@ -117,7 +117,8 @@ def place(rng: np.random.Generator, radii: Float, side: int, packing: float, clu
     centres = np.full((len(radii), 2), np.nan, dtype=np.float32)
     for index, radius in enumerate(radii):
         for _ in range(12):
-            spot = rng.uniform(-0.3 * radius, side + 0.3 * radius, 2)
+            border = -0.3 * radius if index else min(1.2 * radius, 0.4 * side)  # the first is well inside
+            spot = rng.uniform(border, side - border, 2)
             if index and rng.random() < clumping:
                 other = int(rng.integers(index))
                 angle, gap = rng.uniform(0, 2 * math.pi), rng.uniform(packing, packing + 0.15)
@@ -252,11 +253,10 @@ def _divided(rng: np.random.Generator, mother: Actor, number: int) -> list[Actor
     if end == frames:
         return family
     for which, sign in enumerate((-1, 1)):
-        poses = [_daughter(pose, sign, mother.outline.length, 1 + 0.12 * i) for i, pose in enumerate(mother.poses[end:])]
+        length = mother.outline.length
+        poses = [_daughter(pose, sign, length, 1 + 0.12 * age) for age, pose in enumerate(mother.poses[end:])]
         seed = mother.spot_seed + which + 1
-        family.append(
-            Actor(number + 2 + which, mother.outline, mother.brightness, seed, tuple(blank + poses))
-        )
+        family.append(Actor(number + 2 + which, mother.outline, mother.brightness, seed, tuple(blank + poses)))
     return family
 
 

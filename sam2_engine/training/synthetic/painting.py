@@ -184,17 +184,17 @@ def _glow(canvas: Float, stamp: Stamp, look: Look) -> None:
 
 
 def _phase(canvas: Float, stamp: Stamp, look: Look) -> None:
-    """Phase contrast: an edge dark inside, a bright halo around, a grainy body near the ground's grey."""
+    """Phase contrast: a dark line inside the edge, a bright halo around, a grainy body near the ground's grey."""
     if not stamp.visible:
         return
     part = canvas[stamp.rows, stamp.columns]
-    width = np.float32(max(look.rim * stamp.radius, 1.5))
+    width = np.float32(np.clip(look.rim * stamp.radius, 1.2, 4.0))
     edge = np.exp(-np.square(stamp.depth / width - 1))
-    halo = np.exp(-np.abs(np.minimum(stamp.depth, 0)) / (np.float32(1.8) * width)) * (1 - stamp.cover)
-    body = np.float32(look.contrast * stamp.light) + np.float32(0.5 * look.grain_strength) * stamp.texture
+    halo = np.exp(-np.abs(np.minimum(stamp.depth, 0)) / (np.float32(1.6) * width)) * (1 - stamp.cover)
+    body = np.float32(look.contrast * stamp.light) + np.float32(0.12 * look.grain_strength + 0.02) * stamp.texture
     if look.profile == "dome":  # thick cells have a bright middle
-        body = body + np.float32(0.35) * np.clip(stamp.depth / np.float32(stamp.radius), 0, 1)
-    part += stamp.cover * (body - np.float32(0.6 * look.halo) * edge - (part - np.float32(0.5)))
+        body = body + np.float32(0.4) * np.clip(stamp.depth / np.float32(stamp.radius) - np.float32(0.2), 0, 1)
+    part += stamp.cover * (body - np.float32(0.5 * look.halo) * edge - part)
     part += np.float32(look.halo) * halo
 
 

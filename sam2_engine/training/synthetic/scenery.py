@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..scenes import Array, Clip, Labels, Scene
-from .actors import STILL, Actor, Motion, cast, place, random_motion
+from .actors import STILL, Actor, cast, place, random_motion
 from .camera import Camera, random_camera
 from .fields import Float, enlarge, hills, rough
 from .painting import Look, paint, random_grains
@@ -85,12 +85,10 @@ class _Stage:
     camera: Camera
     ground: Float
     slope: Float
-    jitter: Float
 
 
 def _shot(stage: _Stage, frame: int, rng: np.random.Generator) -> tuple[Array, Labels]:
-    shift = np.rint(stage.jitter[frame]).astype(int)
-    canvas = np.roll(stage.ground, tuple(shift), axis=(0, 1)).copy()
+    canvas = stage.ground.copy()
     labels = paint(canvas, stage.actors, frame, stage.look)
     if stage.look.style == "relief":
         canvas = _lit_from_aside(canvas, stage.slope)
@@ -114,6 +112,8 @@ def _stage(rng: np.random.Generator, size: int, num_frames: int, speed: float, s
     actors = cast(
         rng, [outlines[i] for i in kept], centres[kept], motion, num_frames, lambda: math.exp(rng.normal() * spread)
     )
+    if style == "fluorescence" and rng.random() < 0.35:
+        actors = _some_out_of_focus(rng, actors)
     angle = rng.uniform(0, 2 * math.pi)
     steepness = size * 0.02 * rng.uniform(0.5, 2.0)
     return _Stage(
@@ -122,7 +122,6 @@ def _stage(rng: np.random.Generator, size: int, num_frames: int, speed: float, s
         random_camera(rng, size, style == "fluorescence", colour),
         _ground(rng, size, look),
         (np.array([math.cos(angle), math.sin(angle)]) * steepness).astype(np.float32),
-        _jitter(rng, num_frames, motion),
     )
 
 
@@ -131,9 +130,16 @@ def _room(outline: Outline) -> float:
     return math.sqrt(outline.radius * min(outline.length, 2.5 * outline.radius))
 
 
-def _jitter(rng: np.random.Generator, num_frames: int, motion: Motion) -> Float:
-    steps = rng.normal(size=(num_frames, 2)) * 4 * motion.wander
-    return np.cumsum(steps, axis=0).astype(np.float32)
+def _some_out_of_focus(rng: np.random.Generator, actors: list[Actor]) -> list[Actor]:
+    """The same objects, some of them far from focus: only blurred light, no label."""
+    share = rng.uniform(0.05, 0.3)
+    blurred = []
+    for index, actor in enumerate(actors):
+        poses = actor.poses
+        if index and rng.random() < share:
+            poses = tuple(pose and replace(pose, light=0.25 * pose.light, visible=False) for pose in poses)
+        blurred.append(replace(actor, poses=poses))
+    return blurred
 
 
 def _outlines(rng: np.random.Generator, size: int, style: str) -> tuple[list[Outline], float, float]:
@@ -155,7 +161,7 @@ def _outlines(rng: np.random.Generator, size: int, style: str) -> tuple[list[Out
     roughness, stretch = rng.uniform(0.03, 0.2), rng.uniform(1.0, 1.8)
     if kind == "cell":
         roughness, stretch = rng.uniform(0.2, 0.55), rng.uniform(1.0, 3.0)
-    spread = rng.uniform(0.03, 0.3)
+    spread = rng.uniform(0.2, 0.6) if style == "sheath" else rng.uniform(0.03, 0.3)
     make = _maker(rng, kind, radius, spread, roughness, stretch)
     packing = rng.uniform(0.85, 1.1) if kind != "tube" else 0.5
     return [make() for _ in range(count)], packing, float(rng.choice([0.0, 0.4, 0.85]))
@@ -181,7 +187,7 @@ def _look(rng: np.random.Generator, style: str, size: int) -> Look:
     profile = str(rng.choice(["flat", "dome", "rim"], p=profiles.get(style, (1.0, 0.0, 0.0))))
     contrast = {
         "fluorescence": rng.uniform(0.25, 0.8),
-        "phase": rng.uniform(0.25, 0.6),
+        "phase": rng.choice([rng.uniform(0.08, 0.3), rng.uniform(0.38, 0.62)]),
         "relief": rng.uniform(0.5, 1.0),
         "sheath": rng.uniform(0.4, 1.0) * rng.choice([-1, 1], p=[0.25, 0.75]),
         "stain": rng.uniform(0.55, 1.0),
@@ -226,7 +232,7 @@ def _ground(rng: np.random.Generator, size: int, look: Look) -> Float:
         level = rng.uniform(0.01, 0.2)
         ground = level * (1 + 0.4 * clouds) + rng.uniform(0, 0.02) * rough(rng, size, 1.0)
         return np.maximum(ground, 0).astype(np.float32)
-    texture = rough(rng, size, rng.uniform(0.8, 1.8)) * rng.uniform(0.0, 0.08)
+    texture = rough(rng, size, rng.uniform(0.6, 1.5)) * np.float32(rng.uniform(0.0, 0.06))
     if look.style == "stain":
         return _stained_ground(rng, size, look, clouds, texture)
     spread = 0.06 if look.style == "sheath" else 0.03
@@ -235,10 +241,10 @@ def _ground(rng: np.random.Generator, size: int, look: Look) -> Float:
 
 def _stained_ground(rng: np.random.Generator, size: int, look: Look, clouds: Float, texture: Float) -> Float:
     """Tissue: two tints in patches, and grain."""
-    patches = np.clip(0.5 + rough(rng, size, 1.8) * rng.uniform(0.2, 1.0), 0, 1)[..., None]
-    other = np.clip(look.ground + rng.normal(size=3) * rng.choice([0.03, 0.12]), 0, 1)
-    ground = look.ground * patches + other * (1 - patches) + (0.04 * clouds + texture)[..., None]
-    return ground.astype(np.float32)
+    patches = np.clip(0.5 + rough(rng, size, 1.8) * np.float32(rng.uniform(0.2, 1.0)), 0, 1)
+    other = np.clip(look.ground + rng.normal(size=3) * rng.choice([0.03, 0.1]), 0, 1).astype(np.float32)
+    grey = (np.float32(0.02) * clouds + texture).astype(np.float32)
+    return np.stack([grey + o + (g - o) * patches for g, o in zip(look.ground, other, strict=True)], axis=-1)
 
 
 def _tissue_clip(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Clip:

@@ -55,8 +55,8 @@ def random_tissue(rng: np.random.Generator, side: int, speed: float) -> Tissue:
     if not bright_wall and rng.random() < 0.6:  # vesicles and mitochondria: dark islands
         islands = grain(rng, 128, 1.6) > rng.uniform(1.2, 2.0)
         organelles -= islands.astype(np.float32) * np.float32(rng.uniform(0.1, 0.3))
-    amplitude = spacing * rng.uniform(0.02, 0.14)
-    waves = np.stack([enlarge(grain(rng, 32, 1.3), side) for _ in range(2)], axis=-1) * amplitude
+    amplitude = spacing * rng.uniform(0.01, 0.07)
+    waves = np.stack([enlarge(grain(rng, 32, 1.8), side) for _ in range(2)], axis=-1) * amplitude
     return Tissue(
         seeds.astype(np.float32),
         velocity.astype(np.float32),
@@ -76,7 +76,7 @@ def _seeds(rng: np.random.Generator, side: int, spacing: float) -> NDArray[np.fl
     ticks = np.arange(-0.4 * spacing, side + 0.5 * spacing, spacing)
     layers = np.array([-0.5, 0.5]) * spacing
     grid = np.stack(np.meshgrid(ticks, ticks, layers, indexing="ij"), axis=-1).reshape(-1, 3)
-    return grid + rng.uniform(-0.5, 0.5, grid.shape) * spacing * np.array([1.0, 1.0, 1.0])
+    return grid + rng.uniform(-0.5, 0.5, grid.shape) * spacing
 
 
 def paint_tissue(tissue: Tissue, frame: int, side: int) -> tuple[Float, Labels]:
