@@ -235,7 +235,8 @@ def _eight_bit(image: Array) -> Array:
         return np.ascontiguousarray(image)
     low, high = float(image.min()), float(image.max())
     scaled = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
-    return np.rint(scaled).astype(np.uint8)
+    rounded: Array = np.rint(scaled).astype(np.uint8)
+    return rounded
 
 
 def _item(folder: Path, entry: dict[str, Any]) -> Item:

@@ -51,7 +51,8 @@ class Camera:
             np.subtract(1, seen, out=seen)
         counts = np.rint(seen * np.float32(self.high - self.low) + np.float32(self.low))
         limit, dtype = (255, np.uint8) if self.bits == 8 else (65535, np.uint16)
-        return np.clip(counts, 0, limit).astype(dtype)
+        recorded: Array = np.clip(counts, 0, limit).astype(dtype)
+        return recorded
 
 
 def random_camera(rng: np.random.Generator, side: int, fluorescent: bool, colour: bool) -> Camera:

@@ -129,7 +129,7 @@ def _depth(outline: Outline, u: Float, v: Float, time: float, split: float) -> F
     size = np.float32(1 - (1 - DAUGHTER) * split)
     shift = np.float32(DAUGHTER * outline.length * split)
     halves = (outline.depth((u + sign * shift) / size, v / size, time) for sign in (-1, 1))
-    return np.maximum(*halves) * size  # type: ignore[no-any-return]
+    return np.maximum(*halves) * size
 
 
 def _texture(actor: Actor, u: Float, v: Float, look: Look) -> Float:
@@ -165,12 +165,13 @@ def _spots(actor: Actor, u: Float, v: Float) -> Float:
 def _profile(stamp: Stamp, look: Look) -> Float:
     """Light over the inside: even, fading to the edge, or mostly at the edge."""
     relative = stamp.depth * np.float32(1 / max(stamp.radius, 1))
+    light: Float = np.ones_like(relative)
     if look.profile == "dome":
-        return np.float32(0.35) + np.sqrt(np.clip(relative, 0, 1)) * np.float32(0.85)
+        light = np.float32(0.35) + np.sqrt(np.clip(relative, 0, 1)) * np.float32(0.85)
     if look.profile == "rim":
         width = max(look.rim, 1.0 / max(stamp.radius, 1))
-        return np.float32(0.25) + np.exp(-np.square((relative - np.float32(width)) * np.float32(1.2 / width)))
-    return np.ones_like(relative)
+        light = np.float32(0.25) + np.exp(-np.square((relative - np.float32(width)) * np.float32(1.2 / width)))
+    return light
 
 
 def _glow(canvas: Float, stamp: Stamp, look: Look) -> None:

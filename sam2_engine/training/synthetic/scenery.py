@@ -97,7 +97,8 @@ def _shot(stage: _Stage, frame: int, rng: np.random.Generator) -> tuple[Array, L
 
 def _lit_from_aside(height: Float, slope: Float) -> Float:
     down, right = np.gradient(height)
-    return (np.float32(0.5) + down * slope[0] + right * slope[1]).astype(np.float32)
+    lit: Float = np.float32(0.5) + down * slope[0] + right * slope[1]
+    return lit
 
 
 def _stage(rng: np.random.Generator, size: int, num_frames: int, speed: float, style: str) -> _Stage:

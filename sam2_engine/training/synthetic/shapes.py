@@ -88,7 +88,7 @@ class Rod:
     def depth(self, u: Float, v: Float, time: float) -> Float:
         bent = v - np.float32(self.bend) * (u * u - np.float32(self.half_length**2 / 3))
         beyond = np.maximum(np.abs(u) - np.float32(self.half_length), 0)
-        return np.float32(self.radius) - np.hypot(beyond, bent)  # type: ignore[no-any-return]
+        return np.float32(self.radius) - np.hypot(beyond, bent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +127,7 @@ class Tube:
         for (x, y), (dx, dy) in zip(joints[:-1], steps, strict=True):
             share = np.clip(((u - x) * dx + (v - y) * dy) * np.float32(1 / self.piece**2), 0, 1)
             np.minimum(nearest, np.square(u - x - share * dx) + np.square(v - y - share * dy), out=nearest)
-        return np.float32(self.radius) - np.sqrt(nearest)  # type: ignore[no-any-return]
+        return np.float32(self.radius) - np.sqrt(nearest)
 
 
 def blob(rng: np.random.Generator, radius: float, roughness: float, stretch: float = 1.0) -> Blob:

@@ -182,7 +182,8 @@ def _recorded(rng: np.random.Generator, light: Float, radius: float, z_step: flo
     seen = (sharp + np.float32(0.16) * haze + np.float32(0.015)) * fading
     photons = rng.poisson(seen * 140).astype(np.float32)
     counts = 110 + photons * 14 + rng.standard_normal(seen.shape, dtype=np.float32) * 9
-    return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+    recorded: NDArray[np.uint16] = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+    return recorded
 
 
 def _renumbered(labels: Labels) -> Labels:
