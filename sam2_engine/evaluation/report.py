@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,16 @@ from .metrics import area_under_clicks, number_of_clicks
 from .robot import ImageScore, SequenceScore
 
 Row = Mapping[str, str | int | float]
-S = TypeVar("S", ImageScore, SequenceScore)
 ALL = "all"
+
+
+class _Scored(Protocol):
+    @property
+    def category(self) -> str: ...
+
+
+S = TypeVar("S", bound=_Scored)
+V = TypeVar("V")
 
 
 def image_rows(scores: Sequence[ImageScore], noc_thresholds: Sequence[float] = (0.8, 0.9)) -> list[Row]:
@@ -85,9 +93,7 @@ def write_report(
 
 def _groups(scores: Sequence[S]) -> list[tuple[str, list[S]]]:
     categories = sorted({score.category for score in scores if score.category})
-    groups: list[tuple[str, list[S]]] = [
-        (category, [score for score in scores if score.category == category]) for category in categories
-    ]
+    groups = [(category, [score for score in scores if score.category == category]) for category in categories]
     return [*groups, (ALL, list(scores))] if scores else []
 
 
@@ -115,9 +121,6 @@ def _sequence_row(category: str, scores: Sequence[SequenceScore]) -> Row:
         "J&F visible": _mean(scores, lambda score: score.visible_mean),
         "J&F copy": _mean(scores, lambda score: score.copy_mean),
     }
-
-
-V = TypeVar("V")
 
 
 def _mean(values: Iterable[V], measure: Callable[[V], float]) -> float:

@@ -54,6 +54,24 @@ class SequencePredictor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RobotSettings:
+    """How much the robot does.
+
+    Attributes
+    ----------
+    num_clicks : on each object of a picture
+    max_objects : per picture or sequence, drawn at random
+    min_area_px :
+        Smaller objects of a picture are left out: cut-off corners, specks. In a sequence the mask given is the first
+        one with so many pixels.
+    """
+
+    num_clicks: int = 3
+    max_objects: int = 8
+    min_area_px: int = 16
+
+
+@dataclass(frozen=True, slots=True)
 class ImageScore:
     """One object of one picture.
 
@@ -161,12 +179,9 @@ def score_image(
     image: Array,
     labels: NDArray[np.integer],
     rng: np.random.Generator,
-    *,
+    settings: RobotSettings | None = None,
     name: str = "",
     category: str = "",
-    num_clicks: int = 3,
-    max_objects: int = 8,
-    min_area_px: int = 16,
 ) -> list[ImageScore]:
     """Scores of some objects of one picture, drawn at random.
 
@@ -174,16 +189,16 @@ def score_image(
     ----------
     image : [H, W] or [H, W, 3]
     labels : [H, W], 0 is background
-    min_area_px : smaller objects are left out; they are cut-off corners or specks
     """
-    chosen = _objects(labels[None], rng, max_objects, min_area_px)
+    settings = settings or RobotSettings()
+    chosen = _objects(labels[None], rng, settings)
     if not chosen:
         return []
     predictor.set_image(image)
     scores = []
     for obj in chosen:
         truth = labels == obj
-        curve = click_curve(predictor, truth, num_clicks)
+        curve = click_curve(predictor, truth, settings.num_clicks)
         scores.append(ImageScore(name, category, obj, int(truth.sum()), curve, box_iou(predictor, truth)))
     return scores
 
@@ -193,11 +208,9 @@ def score_sequence(
     images: Array,
     labels: NDArray[np.integer],
     rng: np.random.Generator,
-    *,
+    settings: RobotSettings | None = None,
     name: str = "",
     category: str = "",
-    max_objects: int = 8,
-    min_area_px: int = 16,
 ) -> list[SequenceScore]:
     """Scores of some objects of a sequence, each followed forward from its first true mask.
 
@@ -208,9 +221,9 @@ def score_sequence(
     open_session : makes a fresh session of the images
     images : [T, H, W] or [T, H, W, 3]
     labels : [T, H, W], ids consistent over frames
-    min_area_px : the first mask is the first one with so many pixels
     """
-    starts = _first_frames(labels, _objects(labels, rng, max_objects, min_area_px, min_frames=2), min_area_px)
+    settings = settings or RobotSettings()
+    starts = _first_frames(labels, _objects(labels, rng, settings, min_frames=2), settings.min_area_px)
     if not starts:
         return []
     session = open_session(images)
@@ -268,18 +281,18 @@ def _sequence_score(
 
 
 def _objects(
-    labels: NDArray[np.integer], rng: np.random.Generator, limit: int, min_area_px: int, min_frames: int = 1
+    labels: NDArray[np.integer], rng: np.random.Generator, settings: RobotSettings, min_frames: int = 1
 ) -> list[int]:
-    """Up to `limit` ids with enough pixels on enough frames, drawn at random, in rising order."""
+    """Some ids with enough pixels on enough frames, drawn at random, in rising order."""
     frames: dict[int, int] = {}
     for plane in labels:
         ids, areas = np.unique(plane, return_counts=True)
-        for obj in ids[(ids != 0) & (areas >= min_area_px)]:
+        for obj in ids[(ids != 0) & (areas >= settings.min_area_px)]:
             frames[int(obj)] = frames.get(int(obj), 0) + 1
     ids_left = sorted(obj for obj, count in frames.items() if count >= min_frames)
-    if len(ids_left) <= limit:
+    if len(ids_left) <= settings.max_objects:
         return ids_left
-    return sorted(int(obj) for obj in rng.choice(ids_left, limit, replace=False))
+    return sorted(int(obj) for obj in rng.choice(ids_left, settings.max_objects, replace=False))
 
 
 def _first_frames(labels: NDArray[np.integer], objects: Sequence[int], min_area_px: int) -> dict[int, int]:
