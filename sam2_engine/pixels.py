@@ -5,6 +5,7 @@ Letters: H W image · C channels · S model side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,16 @@ def intensity_range(picture: NDArray[Any], contrast: Contrast) -> Range:
         # A few bright objects on an even ground: percentiles would stretch the noise of the ground.
         return Range(least, most)
     return Range(low, high)
+
+
+def sequence_range(frames: Sequence[Any], contrast: Contrast, *, samples: int = 9) -> Range:
+    """One range for a whole sequence: the median over evenly spaced frames, so that brightness keeps its meaning.
+
+    `frames` needs a length and an index only; `samples` of its frames are read.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(samples, len(frames))).round().astype(int))
+    ranges = [intensity_range(as_picture(frames[int(frame)]), contrast) for frame in chosen]
+    return Range(float(np.median([r.low for r in ranges])), float(np.median([r.high for r in ranges])))
 
 
 def to_model_input(

@@ -248,6 +248,16 @@ class Tracker:
             for row in range(len(ious))
         ]
 
+    def recall(self, entries: Sequence[MemoryEntry]) -> Decision:
+        """Entries at rest as one decision again, on the device."""
+        device = self.placement.device
+        return Decision(
+            torch.cat([entry.logits for entry in entries]).to(device),
+            torch.tensor([entry.iou for entry in entries], device=device),
+            torch.cat([entry.pointer for entry in entries]).to(device),
+            torch.cat([entry.object_score for entry in entries]).to(device),
+        )
+
     def prompt_tensors(
         self, prompts: Sequence[Prompts], resize: Resize, previous: Sequence[Tensor | None] | None = None
     ) -> PromptTensors:

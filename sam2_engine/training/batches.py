@@ -6,7 +6,6 @@ Letters: T frames · G clips · O objects per clip · B = G·O objects · S mode
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,21 +13,18 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ..config import Contrast
-from ..pixels import Range, intensity_range, to_model_input
+from ..pixels import sequence_range, to_model_input
 from .clip import ClipBatch, PromptKind, Script
 from .config import TrainConfig
+from .data import ClipSource
 from .scenes import Clip
 
 MIN_OBJECT_SHARE = 0.0002
 """Smallest object to ask for, as a share of the frame; smaller ones vanish on the mask grid."""
 
 
-class ClipSource(Protocol):
-    """Where labelled pictures come from."""
-
-    def sample_clip(self, rng: np.random.Generator, side: int, num_frames: int) -> Clip:
-        """A square augmented clip with labels; one frame for a still."""
-        ...
+REFERENCE_SIDE = 256
+"""Side at which `TrainConfig` counts pictures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,8 +61,7 @@ class Steps(Dataset[Step]):
         side = _side(self.config, progress, rng)
         is_clip = progress >= self.config.clip_start and rng.random() < self.config.clip_share
         script, num_frames = (_clip_script if is_clip else _still_script)(self.config, progress, rng)
-        smaller = self.config.image_sides[0] / side  # keep the memory of a step about constant
-        count = max(1, round((self.config.clips if is_clip else self.config.images) * smaller))
+        count = _count(self.config.clips if is_clip else self.config.images, side)
         objects = self.config.clip_objects if is_clip else self.config.objects
         pairs = [self._clip(rng, side, num_frames, objects) for _ in range(count)]
         pixels = torch.stack([pixels for pixels, _ in pairs], dim=1)
@@ -100,16 +95,19 @@ def choose_objects(labels: NDArray[np.int32], count: int, rng: np.random.Generat
 
 def model_inputs(clip: Clip, side: int, contrast: Contrast) -> torch.Tensor:
     """``[T, 3, S, S]`` with one intensity range for all frames, as inference does on sequences."""
-    spans = [intensity_range(image, contrast) for image in clip.images]
-    span = Range(float(np.median([s.low for s in spans])), float(np.median([s.high for s in spans])))
+    span = sequence_range(clip.images, contrast)
     return torch.stack([to_model_input(image, side, contrast, span=span) for image in clip.images])
 
 
 def _side(config: TrainConfig, progress: float, rng: np.random.Generator) -> int:
-    *coarse, fine = config.image_sides
-    if coarse and (progress < 1 - config.fine_share or rng.random() < 0.4):
-        return int(rng.choice(coarse))
-    return fine
+    """The finest side unlocked so far in three steps of five, else a coarser one."""
+    *coarse, fine = [side for start, side in config.image_sides if progress >= start]
+    return int(rng.choice(coarse)) if coarse and rng.random() < 0.4 else fine
+
+
+def _count(at_reference: int, side: int) -> int:
+    """Pictures per step: twice as many at half the side, which keeps a step's work within bounds."""
+    return max(1, round(at_reference * REFERENCE_SIDE / side))
 
 
 def _still_script(config: TrainConfig, progress: float, rng: np.random.Generator) -> tuple[Script, int]:

@@ -13,11 +13,12 @@ class TrainConfig:
     ----------
     steps : optimiser steps in all
     seed : of weights and data; step n always sees the same data
-    image_sides : model input sides; the last one joins in the final `fine_share` of the run
-    images, objects : pictures per step and objects per picture on stills
-    clips, clip_objects : clips per step and objects per clip
+    image_sides : (fraction of the run, model input side) pairs, coarse to fine; from its fraction on a side takes
+        three steps in five, those before it share the rest
+    images, objects : pictures per step and objects per picture on stills, at side 256; fewer at finer sides
+    clips, clip_objects : clips per step and objects per clip, likewise
     clip_share : share of steps on clips once stills work; zero before `clip_start`
-    clip_start, focal_start, fine_share : fractions of the run
+    clip_start, focal_start : fractions of the run
     max_frames : longest clip; length grows from 2 to this
     corrections : most correcting clicks on stills
     learning_rate, weight_decay, clip_gradient, warmup : of AdamW with cosine decay
@@ -25,17 +26,16 @@ class TrainConfig:
     save_every, evaluate_every : in steps
     """
 
-    steps: int = 6000
+    steps: int = 8000
     seed: int = 1
-    image_sides: tuple[int, ...] = (256, 512)
+    image_sides: tuple[tuple[float, int], ...] = ((0.0, 128), (0.2, 256), (0.75, 512))
     images: int = 4
     objects: int = 4
     clips: int = 2
     clip_objects: int = 3
     clip_share: float = 0.5
-    clip_start: float = 0.3
+    clip_start: float = 0.35
     focal_start: float = 0.35
-    fine_share: float = 0.3
     max_frames: int = 5
     corrections: int = 2
     learning_rate: float = 5e-4

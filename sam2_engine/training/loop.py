@@ -20,10 +20,12 @@ from torch.utils.data import DataLoader, Subset
 
 from ..config import ModelConfig
 from ..model import Sam2
+from ..model.layers import Attention
 from ..tracking import Tracker
-from .batches import ClipSource, Step, Steps
+from .batches import Step, Steps
 from .clip import run_clip
 from .config import TrainConfig
+from .data import ClipSource
 from .losses import LossWeights, decode_loss
 
 logger = logging.getLogger(__name__)
@@ -68,18 +70,28 @@ def start(model_config: ModelConfig, config: TrainConfig, weights: dict[str, Ten
 
 
 def initialise(model: Sam2) -> None:
-    """Random weights that learn quickly: small residual branches, small tokens, masks that start near "nowhere"."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=min(0.02 * math.sqrt(256 / module.in_features), 0.1))
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.3)
+    """Random weights that learn quickly.
+
+    Layers keep PyTorch's defaults, but the cross-attentions of the mask decoder start with equal projections of queries
+    and keys: both read the same position code, so a click looks at its own surroundings from the first step on and
+    training from scratch skips most of the plateau in which it has to find that out.
+    """
+    for layer in model.sam_mask_decoder.transformer.layers:
+        _look_at_own_place(layer.cross_attn_token_to_image)  # type: ignore[arg-type]
+        _look_at_own_place(layer.cross_attn_image_to_token)  # type: ignore[arg-type]
+    _look_at_own_place(model.sam_mask_decoder.transformer.final_attn_token_to_image)
+    for embedding in (module for module in model.modules() if isinstance(module, nn.Embedding)):
+        nn.init.normal_(embedding.weight, std=0.3)
     nn.init.trunc_normal_(model.image_encoder.trunk.pos_embed, std=0.02)
     nn.init.trunc_normal_(model.image_encoder.trunk.pos_embed_window, std=0.02)
-    for mixer in model.sam_mask_decoder.output_hypernetworks_mlps:
-        for layer in mixer.layers:  # type: ignore[union-attr]
-            nn.init.xavier_uniform_(layer.weight)
+
+
+def _look_at_own_place(attention: Attention) -> None:
+    nn.init.normal_(attention.q_proj.weight, std=0.12)
+    with torch.no_grad():
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+    nn.init.zeros_(attention.q_proj.bias)
+    nn.init.zeros_(attention.k_proj.bias)
 
 
 def _optimiser(model: Sam2, config: TrainConfig) -> torch.optim.Optimizer:

@@ -1,0 +1,478 @@
+"""One sequence and the objects in it: prompt, propagate, correct, undo.
+
+Frames are indices from 0, objects any hashable name, coordinates image pixels. A session may be used from several
+threads; calls wait for each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import cleanup
+from .errors import FramesError, PromptError, SessionError, UnknownObjectError
+from .features import FeatureCache
+from .frames import Frames, LiveFrames, open_frames
+from .geometry import Resize
+from .history import History
+from .memory import Direction, MemoryEntry, MemoryPlan, MemoryPolicy
+from .outputs import FrameMasks, ImageFeatures
+from .pixels import Range, sequence_range
+from .prompts import ObjectId, Prompts
+from .track import PackedMask, Track
+from .tracking import Tracker
+
+Way = Literal["forward", "backward", "both"]
+
+FEATURE_BYTES = 256 * 2**20
+
+
+class Session:
+    """Objects through a stack, a time-lapse or a video.
+
+    Parameters
+    ----------
+    frames : anything `sam2_engine.frames.open_frames` takes; a `LiveFrames` can grow by `append`
+    tracker : model and placement
+    policy : makes the memory policy of a new object; the published selection when not given
+    exclusive : let at most one object have a pixel, the one with the highest logit
+    max_hole_area, max_island_area : background inside and specks outside up to this many mask cells (a quarter of a
+        model pixel wide) are removed from what is handed out; 0 changes nothing
+    corrections_stay : a frame that is prompted after it was tracked becomes a prompted frame. False gives the published
+        default, which loses the correction at the next propagation
+    feature_bytes : how much memory the features of recent frames may take
+
+    Raises
+    ------
+    FramesError
+        The frames cannot be read, or there are none and they are not live.
+    """
+
+    def __init__(
+        self,
+        frames: Any,
+        tracker: Tracker,
+        *,
+        policy: Callable[[], MemoryPolicy] | None = None,
+        exclusive: bool = False,
+        max_hole_area: int = 0,
+        max_island_area: int = 0,
+        corrections_stay: bool = True,
+        feature_bytes: int = FEATURE_BYTES,
+    ) -> None:
+        self.frames: Frames = open_frames(frames)
+        self.tracker = tracker
+        self.exclusive = exclusive
+        self.max_hole_area = max_hole_area
+        self.max_island_area = max_island_area
+        self.corrections_stay = corrections_stay
+        self._make_policy = policy or tracker.default_policy
+        self._tracks: dict[ObjectId, Track] = {}
+        self._history = History()
+        self._features = FeatureCache(feature_bytes)
+        self._span: Range | None = None
+        self._lock = threading.RLock()
+        self._propagating = False
+
+    # What is there
+
+    @property
+    def num_frames(self) -> int:
+        """Frames so far."""
+        return len(self.frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame."""
+        return self.frames.size
+
+    @property
+    def objects(self) -> tuple[ObjectId, ...]:
+        """Ids in the order they were first prompted."""
+        return tuple(self._tracks)
+
+    def prompts(self, obj: ObjectId) -> Mapping[int, Prompts]:
+        """Frame → what was said about an object, read only."""
+        return MappingProxyType(self._track(obj).prompts)
+
+    def masks(self, frame: int) -> FrameMasks:
+        """What is known of a frame now; objects that never reached it are left out."""
+        self._check_frame(frame)
+        with self._lock:
+            known = {obj: track.masks[frame] for obj, track in self._tracks.items() if frame in track.masks}
+        masks = {obj: packed.unpack() for obj, packed in known.items()}
+        return FrameMasks(frame, masks, {obj: packed.score for obj, packed in known.items()})
+
+    def scores(self, obj: ObjectId) -> Mapping[int, float]:
+        """Frame → score of an object, for every frame it has a mask on."""
+        with self._lock:
+            return {frame: packed.score for frame, packed in sorted(self._track(obj).masks.items())}
+
+    # What a person does
+
+    def prompt(
+        self, obj: ObjectId, frame: int, prompts: Prompts, *, from_scratch: bool | None = None
+    ) -> NDArray[np.bool_]:
+        """Say everything there is to say about an object on a frame, and see its mask.
+
+        Parameters
+        ----------
+        obj : a new id makes a new object
+        prompts : all prompts of this frame; they replace earlier ones
+        from_scratch : forget the earlier answer on this frame. By default it is refined where prompts were only
+            added, and forgotten where one was moved or taken away
+
+        Returns
+        -------
+        [H, W] bool
+
+        Raises
+        ------
+        PromptError
+            Nothing said, or something outside the image.
+        FramesError
+            No such frame.
+        SessionError
+            A propagation is running.
+        """
+        with self._editing():
+            self._check_frame(frame)
+            self._check_prompts(prompts)
+            track = self._tracks[obj].copy() if obj in self._tracks else Track(self._make_policy())
+            if from_scratch is None:
+                from_scratch = not _extends(track.prompts.get(frame), prompts)
+            entry = self._answer(track, frame, prompts, from_scratch=from_scratch)
+            self._history.remember(self._tracks)
+            track.prompts[frame], track.drafts[frame] = prompts, entry
+            self._tracks[obj] = track
+            return self._hand_out(frame, {obj: entry}).masks[obj]
+
+    def clear(self, obj: ObjectId, frame: int, *, keep_memory: bool = False) -> None:
+        """Take back what was said about an object on a frame."""
+        with self._editing():
+            self._check_frame(frame)
+            track = self._track(obj).copy()
+            self._history.remember(self._tracks)
+            track.clear(frame, keep_memory=keep_memory)
+            self._tracks[obj] = track
+
+    def remove(self, obj: ObjectId) -> None:
+        """Forget an object; the others stay as they are."""
+        with self._editing():
+            self._track(obj)
+            self._history.remember(self._tracks)
+            del self._tracks[obj]
+
+    def reset(self) -> None:
+        """Forget all objects."""
+        with self._editing():
+            self._history.remember(self._tracks)
+            self._tracks.clear()
+
+    def undo(self) -> bool:
+        """Take back the last prompt, clear, remove, reset or propagation; False where there is none."""
+        with self._editing():
+            earlier = self._history.undo(self._tracks)
+            self._tracks = self._tracks if earlier is None else earlier
+            return earlier is not None
+
+    def redo(self) -> bool:
+        """Do again what was undone last; False where there is nothing."""
+        with self._editing():
+            later = self._history.redo(self._tracks)
+            self._tracks = self._tracks if later is None else later
+            return later is not None
+
+    def append(self, image: NDArray[Any]) -> int:
+        """Add a frame at the end of a live sequence; gives its index.
+
+        Raises
+        ------
+        SessionError
+            The sequence is not live.
+        """
+        if not isinstance(self.frames, LiveFrames):
+            raise SessionError("only a session over LiveFrames can grow; open it with sam2_engine.frames.LiveFrames()")
+        with self._lock:
+            return self.frames.append(image)
+
+    def propagate(
+        self,
+        way: Way = "forward",
+        *,
+        start: int | None = None,
+        max_frames: int | None = None,
+        objects: Iterable[ObjectId] | None = None,
+    ) -> Iterator[FrameMasks]:
+        """Carry objects to other frames, each from its own prompted frames.
+
+        Close the generator to stop after the frame at hand; what was done stays.
+
+        Parameters
+        ----------
+        way : ``both`` goes forward to the end first, then backward
+        start : frame to start at; the first (backward: last) prompted frame when not given
+        max_frames : frames to go in each direction beyond the start
+        objects : ids; all when not given
+
+        Yields
+        ------
+        FrameMasks of one frame after the other, the start frame included (in ``both``, once)
+
+        Raises
+        ------
+        SessionError
+            Nothing was prompted, or another propagation is running.
+        """
+        directions: tuple[Direction, ...] = (1, -1) if way == "both" else ((1,) if way == "forward" else (-1,))
+        chosen = None if objects is None else tuple(objects)
+        seen: set[int] = set()
+        for direction in directions:
+            for frame, entries in self.steps(direction, start=start, max_frames=max_frames, objects=chosen):
+                masks = self._hand_out(frame, entries)
+                if frame not in seen or way != "both":
+                    yield masks
+                seen.add(frame)
+
+    def steps(
+        self,
+        direction: Direction,
+        *,
+        start: int | None = None,
+        max_frames: int | None = None,
+        objects: Sequence[ObjectId] | None = None,
+        anchored: bool = True,
+    ) -> Iterator[tuple[int, dict[ObjectId, MemoryEntry]]]:
+        """What `propagate` runs on: frame and memory entries, without masks at image size.
+
+        With `anchored` False every object takes part from the start on, as in the published code.
+        """
+        with self._lock:
+            if self._propagating:
+                raise SessionError("another propagation is running on this session; finish or close it first")
+            ids = self.objects if objects is None else objects
+            prompted = [obj for obj in ids if self._track(obj).anchors()]
+            if not prompted:
+                raise SessionError("nothing to propagate: prompt an object on some frame first")
+            order = self._order(prompted, direction, start, max_frames)
+            self._history.remember(self._tracks)
+            self._tracks.update({obj: self._tracks[obj].copy() for obj in prompted})
+            self._propagating = True
+        try:
+            with self._lock:
+                self.settle(prompted)
+            for frame in order:
+                with self._lock:
+                    active = [o for o in prompted if not anchored or self._tracks[o].reaches(frame, direction)]
+                    entries = self._track_frame(frame, direction, active)
+                yield frame, entries
+        finally:
+            self._propagating = False
+
+    def settle(self, objects: Iterable[ObjectId] | None = None) -> None:
+        """Turn the answers to prompts into memories; `propagate` does so by itself."""
+        for obj in self.objects if objects is None else objects:
+            # A copy, since earlier states in the history may share the track.
+            track = self._tracks[obj] = self._track(obj).copy()
+            for frame, draft in sorted(track.drafts.items()):
+                decision = self.tracker.recall([draft])
+                with self.tracker.placement.active():
+                    tokens = self.tracker.remember(self._encoded(frame), decision, soft=False)
+                stays = self.corrections_stay or frame not in track.passed
+                (entry,) = self.tracker.entries(frame, decision, tokens, prompted=stays, direction=draft.direction)
+                track.bank.forget(track.policy.stale(frame, track.bank))
+                track.bank.put(entry)
+            track.drafts.clear()
+
+    def save(self, path: str | Path) -> None:
+        """Write objects, prompts, masks and memories to one file, whole or not at all. See `session_file`."""
+        from .session_file import write_session
+
+        with self._lock:
+            write_session(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, frames: Any, tracker: Tracker, **settings: Any) -> Session:
+        """Open a saved session over the same frames.
+
+        Raises
+        ------
+        SessionFileError
+            The file is damaged, from a newer version, or belongs to other frames or another model.
+        """
+        from .session_file import read_tracks
+
+        session = cls(frames, tracker, **settings)
+        session._tracks = read_tracks(Path(path), session, session._make_policy)
+        return session
+
+    # How it is done
+
+    def _answer(self, track: Track, frame: int, prompts: Prompts, *, from_scratch: bool) -> MemoryEntry:
+        """Decode prompts on a frame: alone, or with its memories where it was tracked before."""
+        resize = Resize(self.size, self.tracker.config.image_side)
+        direction = track.passed.get(frame)
+        with self.tracker.placement.active():
+            features = self._encoded(frame)
+            if prompts.mask is not None:
+                mask = resize.mask_to_model(prompts.mask).to(self.tracker.placement.device)
+                decision = self.tracker.accept_mask(features, mask)
+            else:
+                view = self.tracker.condition(features, None if direction is None else self._memory(track, frame, direction))
+                previous = self._previous(track, frame, resize, from_scratch=from_scratch)
+                tensors = self.tracker.prompt_tensors([prompts], resize, [previous])
+                decision = self.tracker.decode(view, features, tensors, policy=track.policy)
+        (entry,) = self.tracker.entries(frame, decision, None, prompted=True, direction=direction)
+        return entry
+
+    def _memory(self, track: Track, frame: int, direction: Direction) -> Any:
+        return self.tracker.gather([track.bank], [self._plan(track, frame, direction)])
+
+    def _plan(self, track: Track, frame: int, direction: Direction) -> MemoryPlan:
+        num_frames = None if isinstance(self.frames, LiveFrames) else self.num_frames
+        return track.policy.plan(frame, track.bank, num_frames=num_frames, direction=direction)
+
+    def _previous(self, track: Track, frame: int, resize: Resize, *, from_scratch: bool) -> Tensor | None:
+        """Logits ``[1, 1, S/4, S/4]`` of the answer to refine, or None."""
+        entry = track.bank.recent.get(frame) if from_scratch else track.known(frame)
+        if entry is not None:
+            return entry.logits
+        if frame not in track.masks or (from_scratch and frame in track.prompts):
+            return None
+        # The logits were forgotten; the mask that was handed out stands in for them.
+        mask = resize.mask_to_model(track.masks[frame].unpack()).to(self.tracker.placement.device)
+        return self.tracker.accept_mask(self._encoded(frame), mask).logits
+
+    def _track_frame(
+        self, frame: int, direction: Direction, active: Sequence[ObjectId]
+    ) -> dict[ObjectId, MemoryEntry]:
+        """Decide on a frame for all objects; those whose plans have the same shape run as one batch."""
+        entries: dict[ObjectId, MemoryEntry] = {}
+        groups: dict[Hashable, list[ObjectId]] = {}
+        plans: dict[ObjectId, MemoryPlan] = {}
+        for obj in active:
+            track = self._tracks[obj]
+            if frame in track.bank.prompted:
+                entries[obj] = track.bank.prompted[frame]
+                continue
+            plans[obj] = self._plan(track, frame, direction)
+            groups.setdefault((plans[obj].shape, track.bank.get(frame - direction) is None), []).append(obj)
+        with self.tracker.placement.active():
+            for group in groups.values():
+                entries.update(self._track_group(frame, direction, group, [plans[obj] for obj in group]))
+        for obj in active:
+            track = self._tracks[obj]
+            track.passed[frame] = direction
+            track.bank.forget(track.policy.expired(frame, track.bank))
+        return {obj: entries[obj] for obj in active}
+
+    def _track_group(
+        self, frame: int, direction: Direction, group: Sequence[ObjectId], plans: Sequence[MemoryPlan]
+    ) -> dict[ObjectId, MemoryEntry]:
+        tracker, features = self.tracker, self._encoded(frame)
+        tracks = [self._tracks[obj] for obj in group]
+        view = tracker.condition(features, tracker.gather([track.bank for track in tracks], plans))
+        before = [entry for track in tracks if (entry := track.bank.get(frame - direction)) is not None]
+        previous = torch.cat([entry.logits for entry in before]) if before else None
+        decision = tracker.decode(view, features, tracker.no_prompts(len(group), previous), policy=tracks[0].policy)
+        tokens = tracker.remember(features, decision, soft=True)
+        entries = tracker.entries(frame, decision, tokens, prompted=False, direction=direction)
+        for track, entry in zip(tracks, entries, strict=True):
+            track.bank.put(entry)
+        return dict(zip(group, entries, strict=True))
+
+    def _hand_out(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> FrameMasks:
+        """Masks at image size, remembered packed."""
+        masks, scores = {}, {}
+        for obj, logits in self.image_logits(frame, entries).items():
+            entry = entries[obj]
+            masks[obj] = cleanup.threshold(logits)[0, 0].cpu().numpy()
+            scores[obj] = entry.iou * float(entry.object_score.sigmoid())
+            with self._lock:
+                self._tracks[obj].masks[frame] = PackedMask.pack(masks[obj], scores[obj])
+        return FrameMasks(frame, masks, scores)
+
+    def image_logits(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> dict[ObjectId, Tensor]:
+        """Mask logits ``[1, 1, H, W]`` of a frame's objects at image size, cleaned as the session was asked to."""
+        if not entries:
+            return {}
+        everyone = dict(entries)
+        if self.exclusive:
+            others = {o: e for o, t in self._tracks.items() if o not in entries and (e := t.known(frame)) is not None}
+            everyone.update(others)
+        with torch.inference_mode():
+            logits = torch.cat([entry.logits for entry in everyone.values()]).to(self.tracker.placement.device)
+            logits = cleanup.fill_holes(logits, self.max_hole_area)
+            logits = cleanup.remove_islands(logits, self.max_island_area)
+            logits = Resize(self.size, self.tracker.config.image_side).logits_to_image(logits)
+            if self.exclusive:
+                logits = cleanup.make_exclusive(logits)
+        return {obj: logits[row : row + 1] for row, obj in enumerate(everyone) if obj in entries}
+
+    def _encoded(self, frame: int) -> ImageFeatures:
+        def compute() -> ImageFeatures:
+            if self._span is None:
+                self._span = sequence_range(self.frames, self.tracker.config.contrast)  # type: ignore[arg-type]
+            with self.tracker.placement.active():
+                return self.tracker.encode([self.frames[frame]], [self._span])
+
+        return self._features.get(frame, compute)
+
+    def _order(
+        self, objects: Sequence[ObjectId], direction: Direction, start: int | None, max_frames: int | None
+    ) -> range:
+        anchors = [anchor for obj in objects for anchor in self._tracks[obj].anchors()]
+        if start is None:
+            start = min(anchors) if direction == 1 else max(anchors)
+        self._check_frame(start)
+        last = self.num_frames - 1 if direction == 1 else 0
+        if max_frames is not None:
+            last = min(last, start + max_frames) if direction == 1 else max(last, start - max_frames)
+        return range(start, last + direction, direction)
+
+    def _track(self, obj: ObjectId) -> Track:
+        if obj not in self._tracks:
+            raise UnknownObjectError(
+                f"no object {obj!r} in this session; there are {list(self._tracks) or 'none yet'}. Prompt it first"
+            )
+        return self._tracks[obj]
+
+    def _check_frame(self, frame: int) -> None:
+        if not 0 <= frame < self.num_frames:
+            raise FramesError(f"frame {frame} does not exist; frames are 0 to {self.num_frames - 1}")
+
+    def _check_prompts(self, prompts: Prompts) -> None:
+        if prompts.is_empty:
+            raise PromptError("nothing was said: give clicks, a box or a mask, or use clear() to take prompts back")
+        resize = Resize(self.size, self.tracker.config.image_side)
+        for click in prompts.clicks:
+            resize.check_click(click)
+        if prompts.box is not None:
+            resize.clip_box(prompts.box)
+        if prompts.mask is not None:
+            resize.check_mask(prompts.mask)
+
+    @contextmanager
+    def _editing(self) -> Iterator[None]:
+        with self._lock:
+            if self._propagating:
+                raise SessionError(
+                    "a propagation is running; close its generator (or finish the loop) before changing prompts"
+                )
+            yield
+
+
+def _extends(before: Prompts | None, now: Prompts) -> bool:
+    """Whether nothing that was said before was moved or taken away."""
+    if before is None or before.mask is not None or now.mask is not None:
+        return True
+    return before.box in (None, now.box) and now.clicks[: len(before.clicks)] == before.clicks
