@@ -150,10 +150,11 @@ def _as_picture(plane: Array) -> Image.Image:
 
 def _from_picture(picture: Image.Image, dtype: np.dtype[np.generic]) -> Array:
     plane = np.asarray(picture)
-    return plane if plane.dtype == dtype else _to_dtype(plane, dtype)
+    return plane if plane.dtype == dtype else to_dtype(plane, dtype)
 
 
-def _to_dtype(plane: Array, dtype: np.dtype[np.generic]) -> Array:
+def to_dtype(plane: Array, dtype: np.dtype[np.generic]) -> Array:
+    """The values in this dtype, rounded and clipped where it holds integers."""
     if not np.issubdtype(dtype, np.integer):
         return plane.astype(dtype)
     limits = np.iinfo(dtype)  # type: ignore[type-var]
@@ -277,7 +278,7 @@ def change_pixels(images: Array, rng: np.random.Generator, settings: AugmentSett
     values = values * np.float32(high - low) + np.float32(low)
     if images.dtype == np.uint8 and rng.random() < settings.compress:
         return _compress(values, int(rng.integers(25, 80)))
-    return _to_dtype(values, images.dtype)
+    return to_dtype(values, images.dtype)
 
 
 def _other_range(

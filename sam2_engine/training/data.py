@@ -24,6 +24,7 @@ from .augment import (
     drop_small,
     flip_and_turn,
     resample,
+    to_dtype,
     warp,
 )
 from .folders import Item, LabelledFolder
@@ -256,5 +257,5 @@ def _paste(
     cover = ndimage.gaussian_filter(inside.astype(np.float32), 0.7)[part]
     cover = cover[..., None] if image.ndim == 3 else cover
     under = image[rows, columns].astype(np.float32)
-    image[rows, columns] = (under + cover * (cut[part] - under)).astype(image.dtype)
+    image[rows, columns] = to_dtype(under + cover * (cut[part] - under), image.dtype)
     labels[rows, columns][inside[part]] = obj

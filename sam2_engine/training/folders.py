@@ -167,7 +167,7 @@ class MicroscopyFolder(LabelledFolder):
     ) -> None:
         folder = Path(path)
         try:
-            entries = json.loads((folder / "index.json").read_text(encoding="utf-8"))["items"]
+            entries = list(json.loads((folder / "index.json").read_text(encoding="utf-8"))["items"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FramesError(
                 f"{folder} is no indexed folder: index.json with a list 'items' is needed ({error})"
@@ -264,16 +264,33 @@ def _num_pages(path: Path) -> int:
 
 
 def _read(path: Path) -> Array:
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            import tifffile
+    """What a file holds.
 
-            return np.asarray(tifffile.imread(path))
+    Raises
+    ------
+    FramesError
+        It is missing or broken.
+    """
+    if path.suffix.lower() in (".tif", ".tiff"):
+        return _read_tiff(path)
+    try:
         with Image.open(path) as picture:
-            mode = picture.mode
-            return np.array(picture.convert("RGB") if mode in ("P", "RGBA", "CMYK", "YCbCr", "LA") else picture)
-    except (OSError, ValueError, KeyError) as error:
+            colour = picture.mode in ("P", "RGBA", "CMYK", "YCbCr", "LA")
+            return np.array(picture.convert("RGB") if colour else picture)
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow reports some broken PNG files as SyntaxError
         raise FramesError(f"{path} cannot be read: {error}") from error
+
+
+def _read_tiff(path: Path) -> Array:
+    import tifffile
+
+    try:
+        array = np.asarray(tifffile.imread(path))
+    except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
+        raise FramesError(f"{path} cannot be read: {error}") from error
+    if array.size == 0:
+        raise FramesError(f"{path} cannot be read: it holds no picture")
+    return array
 
 
 def _frames_of(array: Array, item: Item) -> Array:

@@ -139,7 +139,6 @@ def test_huge_logits_stay_finite() -> None:
 
 @pytest.mark.parametrize(("truth", "present"), [((2, 8, 8), (1,)), ((1, 8, 8), (2,)), ((1, 1, 8, 8), (1,))])
 def test_wrong_numbers_of_objects_are_refused(truth: tuple[int, ...], present: tuple[int, ...]) -> None:
+    one, there = candidates(torch.zeros(1, 1, 8, 8)), torch.ones(present, dtype=torch.bool)
     with pytest.raises(ShapeError, match="1 objects need"):
-        decode_loss(
-            candidates(torch.zeros(1, 1, 8, 8)), torch.zeros(truth), torch.ones(present, dtype=torch.bool), LossWeights()
-        )
+        decode_loss(one, torch.zeros(truth), there, LossWeights())
