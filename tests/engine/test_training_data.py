@@ -190,7 +190,7 @@ def pairs(tmp_path: Path) -> tuple[Path, Path]:
     Image.fromarray(((labels[0] > 0) * 255).astype(np.uint8)).save(masks / "two.png")
     stack, planes = disks(4)
     tifffile.imwrite(images / "zstack.tif", stack, photometric="minisblack")
-    tifffile.imwrite(masks / "zstack_labels.tif", planes)
+    tifffile.imwrite(masks / "zstack_labels.tif", planes, photometric="minisblack")
     return images, masks
 
 
