@@ -1,0 +1,111 @@
+"""Files that appear whole or not at all.
+
+Everything is written to a hidden sibling first, flushed to the disk, and then moved over the target in one step. Who
+reads the target sees the old content or the new one, never a part; an error on the way leaves the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from .errors import ExportError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+    errno.EFBIG: "the file would be larger than allowed here: choose another folder or write less",
+    errno.EACCES: "writing is not permitted there: choose another folder or change its permissions",
+    errno.EPERM: "writing is not permitted there: choose another folder or change its permissions",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.ENOENT: "the folder does not exist: create it first",
+    errno.ENOTDIR: "a part of the path is a file: choose another folder",
+    errno.EISDIR: "this is a folder: add a file name",
+    errno.ENAMETOOLONG: "the file name is too long: choose a shorter one",
+}
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path to write to; it becomes `path` when the block ends without an error.
+
+    The temporary file lies in the same folder and has the same suffix. A symbolic link is written through, and the
+    permissions of a file that is replaced are kept.
+
+    Parameters
+    ----------
+    path : where the file shall be; its folder must exist.
+
+    Raises
+    ------
+    ExportError
+        The system refused, e.g. the disk is full. The message names the path and what to do. The temporary file is
+        gone, and what stood at `path` is untouched, as after any other exception in the block.
+    """
+    with export_errors(path):
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        temporary = target.with_name(f".{uuid4().hex}.part{target.suffix}")
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            if target.exists():
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+        _flush_folder(target.parent)
+
+
+@contextlib.contextmanager
+def export_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an `OSError` of the block into an `ExportError` that names `path` and what to do."""
+    try:
+        yield
+    except ExportError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        advice = _ADVICE.get(error.errno or 0, "check the path and the disk, and try again")
+        raise ExportError(f"cannot write {os.fspath(path)!r}: {reason}; {advice}. Nothing there was changed") from error
+
+
+def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = None) -> None:
+    """Write `value` as JSON in UTF-8, whole or not at all.
+
+    Raises
+    ------
+    ExportError
+        See `atomic_path`.
+    TypeError, ValueError
+        `value` holds something that JSON cannot express, NaN and infinity included; nothing is written.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _flush_to_disk(path: Path) -> None:
+    # Opened for writing, because Windows flushes only such handles.
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system can open folders."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
