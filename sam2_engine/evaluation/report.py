@@ -77,7 +77,7 @@ def write_report(
     if images:
         parts += ["\n## Pictures\n", markdown_table(image_rows(images))]
     if sequences:
-        parts += ["\n## Sequences\n", markdown_table(sequence_rows(sequences))]
+        parts += ["## Sequences\n" if images else "\n## Sequences\n", markdown_table(sequence_rows(sequences))]
     record = {
         "about": dict(about or {}),
         "images": [asdict(score) for score in images],

@@ -118,7 +118,7 @@ def _around(mask: NDArray[np.bool_], crop_width: float, crop_height: float, rng:
 def _interval(low: int, high: int, length: float, size: int, rng: np.random.Generator) -> tuple[float, float]:
     length = min(length, float(size))
     slack = max(length - (high - low), 0.25 * length)
-    centre = (low + high) / 2 + rng.uniform(-0.5, 0.5) * slack
+    centre = (low + high) / 2 + rng.uniform(-0.45, 0.45) * slack
     start = min(max(centre - length / 2, 0.0), size - length)
     return start, start + length
 
