@@ -1,0 +1,115 @@
+"""Encode images once, decode any number of prompts on them: what all that works on single images shares.
+
+Letters: B objects or images · M masks · S model side · s = S/4 · C channels · H W image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import cleanup
+from .build import PublishedSam2
+from .geometry import Resize
+from .model import PromptTensors, Sam2
+from .outputs import Candidates
+from .pixels import Range
+from .tracking import Placement, Tracker
+
+PIXELS_AT_ONCE = 1 << 26
+"""Masks are brought to image size in groups of at most so many pixels; 256 MB of float32 logits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImages:
+    """What prompts are decoded on.
+
+    Attributes
+    ----------
+    view : [B, C, S/16, S/16], the embedding of frames that stand alone
+    skips : ([B, C/8, S/4, S/4], [B, C/4, S/8, S/8])
+    resizes : for each image, the map between it and the model
+    """
+
+    view: Tensor
+    skips: tuple[Tensor, Tensor]
+    resizes: tuple[Resize, ...]
+
+    @property
+    def mask_side(self) -> int:
+        """s, side of the mask logits."""
+        return self.skips[0].shape[-1]
+
+
+def tracker_for(model: Sam2) -> Tracker:
+    """The steps on the device where the model is now.
+
+    Numbers are float32, or what an autocast block around the call says, as with the published predictors.
+    """
+    device = next(model.parameters()).device
+    reduced = torch.is_autocast_enabled(device.type)
+    return Tracker(model, Placement(device, torch.get_autocast_dtype(device.type) if reduced else torch.float32))
+
+
+def encode_images(
+    model: Sam2, pictures: Sequence[NDArray[Any]], spans: Sequence[Range | None] | None = None
+) -> EncodedImages:
+    """Encode B pictures from `sam2_engine.pixels.as_picture`, of any sizes, in one batch."""
+    tracker = tracker_for(model)
+    with tracker.placement.active():
+        features = tracker.encode(pictures, spans)
+        view = tracker.condition(features, None)
+    side = model.config.image_side
+    resizes = tuple(Resize((picture.shape[0], picture.shape[1]), side) for picture in pictures)
+    return EncodedImages(view, features.skips, resizes)
+
+
+def decode_prompts(
+    model: Sam2, images: EncodedImages, index: int, prompts: PromptTensors, *, multimask: bool
+) -> Candidates:
+    """Candidates of B objects on image `index`, three for each or one; its features are read by all, not copied."""
+    tracker = tracker_for(model)
+    row = slice(index, index + 1)
+    stable = not isinstance(model, PublishedSam2) or model.dynamic_multimask
+    with tracker.placement.active():
+        everything = model.decode(images.view[row], (images.skips[0][row], images.skips[1][row]), prompts)
+        return tracker.offered(everything, ambiguous=multimask, stable=stable)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How mask logits are cleaned before they are brought to image size.
+
+    Attributes
+    ----------
+    max_hole_area, max_island_area : largest region to flip, in cells of the mask logits; 0 for off
+    threshold : foreground is above it
+    """
+
+    max_hole_area: float = 0.0
+    max_island_area: float = 0.0
+    threshold: float = 0.0
+
+    def at_image_size(self, logits: Tensor, resize: Resize) -> Tensor:
+        """Mask logits [B, M, s, s] cleaned and at image size, [B, M, H, W] float32."""
+        with torch.inference_mode():
+            cleaned = cleanup.clean(
+                logits,
+                max_hole_area_px=self.max_hole_area,
+                max_island_area_px=self.max_island_area,
+                threshold=self.threshold,
+                margin=cleanup.IMAGE_MARGIN,
+            )
+            return resize.logits_to_image(cleaned)
+
+
+def row_groups(rows: int, pixels_per_row: int) -> Iterator[slice]:
+    """Groups of rows with at most `PIXELS_AT_ONCE` pixels, one row at least."""
+    step = max(1, PIXELS_AT_ONCE // max(1, pixels_per_row))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
