@@ -103,11 +103,12 @@ class ModelConfig:
             Not JSON, an unknown key or an impossible value: most likely written by a newer version.
         """
         try:
-            values = json.loads(text)
+            values: dict[str, Any] = json.loads(text)
             unknown = set(values) - {field.name for field in fields(cls)}
             if unknown:
                 raise ValueError(f"unknown keys {sorted(unknown)}")
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**known)
         except (ValueError, TypeError) as error:
             raise CheckpointError(
                 f"the model configuration stored with the weights cannot be read ({error}); "

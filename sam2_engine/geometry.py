@@ -105,7 +105,7 @@ def _stretched(picture: NDArray[Any], low: float, high: float) -> NDArray[np.flo
     """Floats from 0 to 1; a constant picture becomes 0.5."""
     if high <= low:
         return np.full(picture.shape, 0.5, dtype=np.float32)
-    floats = np.subtract(picture, low, dtype=np.float32)
+    floats: NDArray[np.float32] = np.subtract(picture, low, dtype=np.float32)
     floats /= np.float32(high - low)
     if (low, high) != (0.0, 255.0) or picture.dtype != np.uint8:
         np.clip(floats, 0.0, 1.0, out=floats)

@@ -49,7 +49,8 @@ class History:
     def _shrink(self) -> None:
         """Drop the oldest states; the last one always stays."""
         del self._earlier[: -self._max_steps]
-        held, seen = 0, set()
+        held = 0
+        seen: set[int] = set()
         for index in range(len(self._earlier) - 1, -1, -1):
             new = [track for track in self._earlier[index].values() if id(track) not in seen]
             seen.update(id(track) for track in new)

@@ -5,9 +5,8 @@ Letters: H W image · C channels · S model side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,10 +102,18 @@ def intensity_range(picture: NDArray[Any], contrast: Contrast) -> Range:
     return Range(low, high)
 
 
-def sequence_range(frames: Sequence[Any], contrast: Contrast, *, samples: int = 9) -> Range:
+class Pictures(Protocol):
+    """Pictures by number: an array, a list, or `sam2_engine.frames.Frames`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frame: int, /) -> Any: ...
+
+
+def sequence_range(frames: Pictures, contrast: Contrast, *, samples: int = 9) -> Range:
     """One range for a whole sequence: the median over evenly spaced frames, so that brightness keeps its meaning.
 
-    `frames` needs a length and an index only; `samples` of its frames are read.
+    `samples` of the frames are read.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(samples, len(frames))).round().astype(int))
     ranges = [intensity_range(as_picture(frames[int(frame)]), contrast) for frame in chosen]

@@ -29,7 +29,7 @@ from .outputs import FrameMasks, ImageFeatures
 from .pixels import Range, sequence_range
 from .prompts import ObjectId, Prompts
 from .track import PackedMask, Track
-from .tracking import Tracker
+from .tracking import ABSENT_LOGIT, Tracker
 
 Way = Literal["forward", "backward", "both"]
 
@@ -103,6 +103,10 @@ class Session:
     def prompts(self, obj: ObjectId) -> Mapping[int, Prompts]:
         """Frame → what was said about an object, read only."""
         return MappingProxyType(self._track(obj).prompts)
+
+    def anchors(self, obj: ObjectId) -> tuple[int, ...]:
+        """Frames an object is propagated from."""
+        return tuple(sorted(self._track(obj).anchors()))
 
     def masks(self, frame: int) -> FrameMasks:
         """What is known of a frame now; objects that never reached it are left out."""
@@ -391,15 +395,28 @@ class Session:
         return dict(zip(group, entries, strict=True))
 
     def _hand_out(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> FrameMasks:
-        """Masks at image size, remembered packed."""
+        return self.keep_masks(frame, entries, self.image_logits(frame, entries))
+
+    def keep_masks(
+        self, frame: int, entries: Mapping[ObjectId, MemoryEntry], logits: Mapping[ObjectId, Tensor]
+    ) -> FrameMasks:
+        """Masks at image size from what `steps` and `image_logits` gave; they are remembered for `masks`."""
         masks, scores = {}, {}
-        for obj, logits in self.image_logits(frame, entries).items():
+        for obj, plane in logits.items():
             entry = entries[obj]
-            masks[obj] = cleanup.threshold(logits)[0, 0].cpu().numpy()
+            masks[obj] = cleanup.threshold(plane)[0, 0].cpu().numpy()
             scores[obj] = entry.iou * float(entry.object_score.sigmoid())
             with self._lock:
                 self._tracks[obj].masks[frame] = PackedMask.pack(masks[obj], scores[obj])
         return FrameMasks(frame, masks, scores)
+
+    def known_logits(self, frame: int) -> Tensor:
+        """Mask logits ``[N, 1, H, W]`` of all N objects on a frame, `ABSENT_LOGIT` where one is not known there."""
+        with self._lock:
+            entries = {obj: entry for obj, track in self._tracks.items() if (entry := track.known(frame)) is not None}
+            found = self.image_logits(frame, entries)
+            nothing = torch.full((1, 1, *self.size), ABSENT_LOGIT, device=self.tracker.placement.device)
+            return torch.cat([found.get(obj, nothing) for obj in self._tracks] or [nothing[:0]])
 
     def image_logits(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> dict[ObjectId, Tensor]:
         """Mask logits ``[1, 1, H, W]`` of a frame's objects at image size, cleaned as the session was asked to."""
@@ -421,7 +438,7 @@ class Session:
     def _encoded(self, frame: int) -> ImageFeatures:
         def compute() -> ImageFeatures:
             if self._span is None:
-                self._span = sequence_range(self.frames, self.tracker.config.contrast)  # type: ignore[arg-type]
+                self._span = sequence_range(self.frames, self.tracker.config.contrast)
             with self.tracker.placement.active():
                 return self.tracker.encode([self.frames[frame]], [self._span])
 

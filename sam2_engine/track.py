@@ -106,4 +106,5 @@ class Track:
         """Bytes of the tensors held, roughly."""
         entries = [*self.bank, *self.drafts.values()]
         tensors = [t for e in entries for t in (e.logits, e.pointer, e.tokens) if t is not None]
-        return sum(t.numel() * t.element_size() for t in tensors) + sum(len(m.bits) for m in self.masks.values())
+        held = sum(int(tensor.nbytes) for tensor in tensors)
+        return held + sum(len(mask.bits) for mask in self.masks.values())

@@ -23,7 +23,7 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         channels_last = x.permute(0, 2, 3, 1)  # [B, H, W, C]
-        normed = F.layer_norm(channels_last, (x.shape[1],), self.weight, self.bias, self.eps)
+        normed: Tensor = F.layer_norm(channels_last, (x.shape[1],), self.weight, self.bias, self.eps)
         return normed.permute(0, 3, 1, 2)  # [B, C, H, W]
 
 
@@ -71,7 +71,8 @@ class Attention(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """``[B, N, C]`` → ``[B, heads, N, C / heads]``."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        batch, count, channels = x.shape
+        return x.reshape(batch, count, self.heads, channels // self.heads).transpose(1, 2)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend from ``[B, N, dim]`` to ``[B, L, key_dim]``; gives ``[B, N, dim]``."""

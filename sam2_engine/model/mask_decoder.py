@@ -107,9 +107,9 @@ class MaskDecoder(nn.Module):
         image_pe_blc = image_pe.to(image.dtype).flatten(2).transpose(1, 2)  # [1, H*W, C]
         tokens, image_blc = self.transformer(tokens, image.flatten(2).transpose(1, 2), image_pe_blc)
         mask_tokens = tokens[:, 2 : 2 + NUM_MASKS]
-        fine = self._upscale(image_blc.transpose(1, 2).unflatten(2, (height, width)), skips)
+        fine = self._upscale(image_blc.transpose(1, 2).reshape(batch, -1, height, width), skips)
         mixers = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        logits = (mixers @ fine.flatten(2)).unflatten(2, fine.shape[-2:])  # [B, 4, 4H, 4W]
+        logits = (mixers @ fine.flatten(2)).reshape(batch, NUM_MASKS, *fine.shape[-2:])  # [B, 4, 4H, 4W]
         iou = self.iou_prediction_head(tokens[:, 1]).float().sigmoid()
         return logits.float(), iou, mask_tokens, self.pred_obj_score_head(tokens[:, 0]).float()
 

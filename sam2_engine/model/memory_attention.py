@@ -62,7 +62,8 @@ class MemoryLayer(nn.Module):
         normed = self.norm1(frame)
         frame = frame + self.self_attn.forward_grid(normed, normed, normed, size, normed.shape[1])
         frame = frame + self.cross_attn_image.forward_grid(self.norm2(frame), keys, values, size, rotated)
-        return frame + self.linear2(F.relu(self.linear1(self.norm3(frame))))
+        update: Tensor = self.linear2(F.relu(self.linear1(self.norm3(frame))))
+        return frame + update
 
 
 class MemoryAttention(nn.Module):

@@ -30,8 +30,8 @@ class MaskDownsampler(nn.Module):
         self.encoder.append(nn.Conv2d(channels, dim, kernel_size=1))
 
     def forward(self, mask: Tensor) -> Tensor:
-        out: Tensor = self.encoder(mask)
-        return out
+        plane: Tensor = self.encoder(mask)
+        return plane
 
 
 class FuserBlock(nn.Module):
@@ -47,7 +47,7 @@ class FuserBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         channels_last = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
-        update = self.gamma * self.pwconv2(F.gelu(self.pwconv1(channels_last)))
+        update: Tensor = self.gamma * self.pwconv2(F.gelu(self.pwconv1(channels_last)))
         return x + update.permute(0, 3, 1, 2)
 
 
@@ -59,9 +59,9 @@ class Fuser(nn.Module):
         self.layers = nn.ModuleList(FuserBlock(dim, layer_scale=layer_scale) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        first, second = self.layers
+        out: Tensor = second(first(x))
+        return out
 
 
 class MemoryEncoder(nn.Module):

@@ -36,9 +36,10 @@ class Neck(nn.Module):
         Both steps are 1 × 1 convolutions without anything between them, so they are multiplied together first: at
         stride 4 this saves nine tenths of the work.
         """
-        lateral = self.convs[3 - level].conv
-        weight = projection.weight.flatten(1) @ lateral.weight.flatten(1)  # [C_out, C_encoder]
-        bias = projection.weight.flatten(1) @ lateral.bias + projection.bias
+        lateral = self.convs[3 - level]
+        mixing = projection.weight.flatten(1)  # [C_out, C]
+        weight = mixing @ lateral.get_parameter("conv.weight").flatten(1)  # [C_out, C_encoder]
+        bias = mixing @ lateral.get_parameter("conv.bias") + projection.get_parameter("bias")
         return F.conv2d(encoder_level, weight[:, :, None, None], bias)
 
 

@@ -71,7 +71,8 @@ class FourierPositions(nn.Module):
         y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
         x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
         centres_xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [H, W, 2]
-        return self(centres_xy).permute(2, 0, 1)[None]  # [1, C, H, W]
+        codes: Tensor = self(centres_xy)
+        return codes.permute(2, 0, 1)[None]  # [1, C, H, W]
 
 
 @lru_cache(maxsize=16)
@@ -93,8 +94,8 @@ def rotary_table(height: int, width: int, channels: int, device: torch.device) -
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """Turn channel pairs of ``[..., K * N, C]`` by a table of N positions that repeats K times; float32 inside."""
     cosine, sine = table
-    positions = cosine.shape[0]
-    pairs = x.float().unflatten(-1, (-1, 2)).unflatten(-3, (-1, positions))  # [..., K, N, C/2, 2]
+    positions, half = cosine.shape
+    pairs = x.float().reshape(*x.shape[:-2], -1, positions, half, 2)  # [..., K, N, C/2, 2]
     even, odd = pairs.unbind(-1)  # [..., K, N, C/2]
     turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
-    return turned.flatten(-2).flatten(-3, -2).to(x.dtype)  # [..., K * N, C]
+    return turned.reshape(x.shape).to(x.dtype)  # [..., K * N, C]

@@ -73,7 +73,7 @@ class PromptEncoder(nn.Module):
         kinds = torch.cat((prompts.kinds, prompts.kinds.new_full((batch, 1), PointKind.PADDING)), dim=1)
         # Half a pixel: coordinates name pixel corners outside and pixel centres here.
         positions = self.pe_layer((points + 0.5) / side)  # [B, N + 1, C]
-        table = torch.cat([embedding.weight for embedding in self.point_embeddings])  # [4, C]
+        table = torch.cat([embedding.get_parameter("weight") for embedding in self.point_embeddings])  # [4, C]
         marked = positions + table[kinds.clamp(min=0)].float()
         padding = self.not_a_point_embed.weight.float().expand_as(marked)
         return torch.where((kinds == PointKind.PADDING)[..., None], padding, marked).to(table.dtype)

@@ -98,8 +98,8 @@ class Sam2(nn.Module):
         keys, values, rotated = self._memory_tokens(memory)
         place = sine_plane(height, width, self.config.dim, embedding.device).to(embedding.dtype)
         frame = rows_for(embedding + 0.1 * place, keys.shape[0]).flatten(2).transpose(1, 2)  # [B, h*w, C]
-        conditioned = self.memory_attention(frame, keys, values, (height, width), rotated)
-        return conditioned.transpose(1, 2).unflatten(2, (height, width))  # type: ignore[no-any-return]
+        conditioned: Tensor = self.memory_attention(frame, keys, values, (height, width), rotated)
+        return conditioned.transpose(1, 2).reshape(frame.shape[0], -1, height, width)
 
     def _memory_tokens(self, memory: Memory) -> tuple[Tensor, Tensor, int]:
         """Keys ``[B, L, M]``, values ``[B, L, M]`` and how many of the L lie on grids; pointers follow them."""
@@ -113,7 +113,7 @@ class Sam2(nn.Module):
         ]
         rotated = sum(value.shape[1] for value in values)
         if memory.pointers is not None and memory.times is not None:
-            tokens = memory.pointers.to(dtype).unflatten(2, (-1, self.config.memory_dim)).flatten(1, 2)
+            tokens = memory.pointers.to(dtype).reshape(len(memory.pointers), -1, self.config.memory_dim)
             values.append(tokens)
             keys.append(tokens + self._pointer_times(memory.times))
         return torch.cat(keys, dim=1), torch.cat(values, dim=1), rotated

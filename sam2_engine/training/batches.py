@@ -120,7 +120,7 @@ def _still_script(config: TrainConfig, progress: float, rng: np.random.Generator
 def _clip_script(config: TrainConfig, progress: float, rng: np.random.Generator) -> tuple[Script, int]:
     """A clip that grows longer: mask 50 %, click 25 %, box 25 %; a late correction on one in four."""
     grown = (progress - config.clip_start) / max(1 - config.clip_start, 1e-6)
-    num_frames = int(round(2 + (config.max_frames - 2) * min(1.0, 1.5 * grown)))
+    num_frames = round(2 + (config.max_frames - 2) * min(1.0, 1.5 * grown))
     prompt: PromptKind = "mask" if rng.random() < 0.5 else ("click" if rng.random() < 0.5 else "box")
     late = int(rng.integers(1, num_frames)) if rng.random() < 0.25 else None
     corrections = 1 if prompt != "mask" and rng.random() < 0.5 else 0

@@ -198,10 +198,10 @@ def _clip_loss(model: Sam2, step: Step, config: TrainConfig) -> tuple[Tensor, fl
 @torch.no_grad()
 def _update_average(run: Run, config: TrainConfig, step: int) -> None:
     decay = min(config.ema, (1 + step) / (10 + step))
-    for mine, new in zip(run.average.parameters(), run.model.parameters(), strict=True):
-        mine.lerp_(new, 1 - decay)
-    for mine, new in zip(run.average.buffers(), run.model.buffers(), strict=True):
-        mine.copy_(new)
+    for averaged, parameter in zip(run.average.parameters(), run.model.parameters(), strict=True):
+        averaged.lerp_(parameter, 1 - decay)
+    for kept, buffer in zip(run.average.buffers(), run.model.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 def save_run(run: Run, folder: Path, config: TrainConfig) -> None:
