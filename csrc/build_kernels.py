@@ -56,6 +56,15 @@ class BuildKernels(build_ext):
     def get_export_symbols(self, ext: Extension) -> list[str]:
         return []  # the sources mark what they export; there is no PyInit function
 
+    def build_extensions(self) -> None:
+        super().build_extensions()
+        for ext in self.extensions:
+            if not os.path.exists(self.get_ext_fullpath(ext.name)):
+                self.warn(
+                    f"{ext.name} was left out: it could not be built, the reason stands above. Everything works "
+                    "without it, some steps slower; to have it, install a C++17 compiler and then this package again"
+                )
+
     def build_extension(self, ext: Extension) -> None:
         if ext.name.endswith("_cuda"):
             self._build_cuda(ext)

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -171,17 +171,9 @@ def test_the_library_has_the_version_that_ops_expects(kernels: Kernels) -> None:
     assert kernels.library.sam2_kernels_version() == ops._KERNELS_VERSION
 
 
-def load_build_kernels() -> object:
-    spec = importlib.util.spec_from_file_location("build_kernels", CSRC / "build_kernels.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
-def test_nvcc_compiles_the_cuda_library(tmp_path: Path) -> None:
-    nvcc = load_build_kernels().find_nvcc()  # type: ignore[attr-defined]
+def test_nvcc_compiles_the_cuda_library(build_kernels: Any, tmp_path: Path) -> None:
+    nvcc = build_kernels.find_nvcc()
     if nvcc is None:
         pytest.skip("needs nvcc")
     path = tmp_path / "library.so"
