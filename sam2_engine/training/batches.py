@@ -17,6 +17,7 @@ from ..pixels import sequence_range, to_model_input
 from .clip import ClipBatch, PromptKind, Script
 from .config import TrainConfig
 from .data import ClipSource
+from .dense import dense_targets
 from .scenes import Clip
 
 MIN_OBJECT_SHARE = 0.0002
@@ -45,10 +46,14 @@ class Steps(Dataset[Step]):
     source : of clips
     config : the run
     contrast : of the model to be trained
+    easy : of clips with larger objects, for the first steps
     """
 
-    def __init__(self, source: ClipSource, config: TrainConfig, contrast: Contrast) -> None:
+    def __init__(
+        self, source: ClipSource, config: TrainConfig, contrast: Contrast, easy: ClipSource | None = None
+    ) -> None:
         self.source = source
+        self.easy = easy
         self.config = config
         self.contrast = contrast
 
@@ -63,23 +68,30 @@ class Steps(Dataset[Step]):
         script, num_frames = (_clip_script if is_clip else _still_script)(self.config, progress, rng)
         count = _count(self.config.clips if is_clip else self.config.images, side)
         objects = self.config.clip_objects if is_clip else self.config.objects
-        pairs = [self._clip(rng, side, num_frames, objects) for _ in range(count)]
-        pixels = torch.stack([pixels for pixels, _ in pairs], dim=1)
-        truth = np.concatenate([truth for _, truth in pairs], axis=1)
-        return Step(index, side, script, ClipBatch(pixels, truth))
+        source = self.easy if self.easy is not None and progress < self.config.easy_until else self.source
+        pairs = [self._clip(source, rng, side, num_frames, objects) for _ in range(count)]
+        pixels = torch.stack([pixels for pixels, _, _ in pairs], dim=1)
+        truth = np.concatenate([truth for _, truth, _ in pairs], axis=1)
+        dense = torch.stack([dense for _, _, dense in pairs], dim=1)
+        return Step(index, side, script, ClipBatch(pixels, truth, dense))
 
     def _clip(
-        self, rng: np.random.Generator, side: int, num_frames: int, objects: int
-    ) -> tuple[torch.Tensor, NDArray[np.bool_]]:
-        """Pixels ``[T, 3, S, S]`` and truth ``[T, O, Y, Y]`` of one clip; tried again until it shows an object."""
+        self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, objects: int
+    ) -> tuple[torch.Tensor, NDArray[np.bool_], torch.Tensor]:
+        """Pixels ``[T, 3, S, S]``, truth ``[T, O, Y, Y]`` and dense targets ``[T, 4, Y, Y]`` of one clip.
+
+        Tried again until its first frame shows an object.
+        """
         for _ in range(20):
-            clip = self.source.sample_clip(rng, side, num_frames)
+            clip = source.sample_clip(rng, side, num_frames)
             if num_frames > 1 and rng.random() < 0.5:
                 clip = Clip(clip.images[::-1], clip.labels[::-1])
             labels = clip.labels[:, ::2, ::2]
             chosen = choose_objects(labels[0], objects, rng)
             if len(chosen):
-                return model_inputs(clip, side, self.contrast), labels[:, None] == chosen[None, :, None, None]
+                truth = labels[:, None] == chosen[None, :, None, None]
+                dense = torch.from_numpy(np.stack([dense_targets(plane) for plane in labels]))
+                return model_inputs(clip, side, self.contrast), truth, dense
         raise ValueError("the training data showed no object of sensible size in 20 samples; check the labels")
 
 
@@ -113,7 +125,7 @@ def _count(at_reference: int, side: int) -> int:
 def _still_script(config: TrainConfig, progress: float, rng: np.random.Generator) -> tuple[Script, int]:
     """One picture: click or box, corrections once first answers make sense."""
     prompt: PromptKind = "click" if rng.random() < 0.5 else "box"
-    corrections = int(rng.integers(0, config.corrections + 1)) if progress > 0.1 else 0
+    corrections = int(rng.integers(0, config.corrections + 1)) if progress >= config.easy_until else 0
     return Script(prompt, corrections), 1
 
 

@@ -35,10 +35,12 @@ class ClipBatch:
     ----------
     pixels : [T, G, 3, S, S] normalised
     truth : [T, B, Y, Y] bool; the O objects of a clip follow each other
+    dense : [T, G, 4, Y, Y] targets of the side task, see `dense`
     """
 
     pixels: Tensor
     truth: NDArray[np.bool_]
+    dense: Tensor
 
     @property
     def objects_per_clip(self) -> int:
@@ -71,14 +73,19 @@ class Script:
 
 
 def run_clip(
-    tracker: Tracker, clip: ClipBatch, script: Script, policy: MemoryPolicy, rng: np.random.Generator
+    tracker: Tracker,
+    clip: ClipBatch,
+    everything: ImageFeatures,
+    script: Script,
+    policy: MemoryPolicy,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[int, list[Decision]]]:
     """Play a script over the clips; yields each frame and all rounds decoded on it, gradients attached.
 
-    A frame whose mask was given yields no rounds: there is nothing to learn on it.
+    `everything` are the features of all T·G pictures. A frame whose mask was given yields no rounds: there is nothing
+    to learn on it.
     """
     num_frames, num_clips = clip.pixels.shape[:2]
-    everything = tracker.model.encode_image(clip.pixels.flatten(0, 1))
     bank, last = MemoryBank(), None
     for frame in range(num_frames):
         rows = torch.arange(num_clips, device=clip.pixels.device).repeat_interleave(clip.objects_per_clip)

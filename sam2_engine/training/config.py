@@ -18,7 +18,8 @@ class TrainConfig:
     images, objects : pictures per step and objects per picture on stills, at side 256; fewer at finer sides
     clips, clip_objects : clips per step and objects per clip, likewise
     clip_share : share of steps on clips once stills work; zero before `clip_start`
-    clip_start, focal_start : fractions of the run
+    easy_until, clip_start, focal_start : fractions of the run
+    dense : weight of the encoder's side task; it fades out over the run
     max_frames : longest clip; length grows from 2 to this
     corrections : most correcting clicks on stills
     learning_rate, weight_decay, clip_gradient, warmup : of AdamW with cosine decay
@@ -34,8 +35,10 @@ class TrainConfig:
     clips: int = 2
     clip_objects: int = 3
     clip_share: float = 0.5
-    clip_start: float = 0.35
-    focal_start: float = 0.35
+    easy_until: float = 0.2
+    clip_start: float = 0.45
+    focal_start: float = 0.45
+    dense: float = 1.0
     max_frames: int = 5
     corrections: int = 2
     learning_rate: float = 5e-4

@@ -26,6 +26,7 @@ from .batches import Step, Steps
 from .clip import run_clip
 from .config import TrainConfig
 from .data import ClipSource
+from .dense import DenseHead, dense_loss
 from .losses import LossWeights, decode_loss
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Run:
 
     model: Sam2
     average: Sam2
+    dense: DenseHead
     optimiser: torch.optim.Optimizer
     step: int = 0
     bad_steps: int = 0
@@ -66,7 +68,8 @@ def start(model_config: ModelConfig, config: TrainConfig, weights: dict[str, Ten
         initialise(model)
     else:
         model.load_state_dict(weights)
-    return Run(model, copy.deepcopy(model).eval(), _optimiser(model, config))
+    dense = DenseHead(model_config)
+    return Run(model, copy.deepcopy(model).eval(), dense, _optimiser(model, dense, config))
 
 
 def initialise(model: Sam2) -> None:
@@ -94,11 +97,11 @@ def _look_at_own_place(attention: Attention) -> None:
     nn.init.zeros_(attention.k_proj.bias)
 
 
-def _optimiser(model: Sam2, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimiser(model: Sam2, dense: DenseHead, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW; norms, biases and tokens are not decayed."""
     decayed = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embed" not in n and "token" not in n]
     marked = {id(p) for p in decayed}
-    rest = [p for p in model.parameters() if id(p) not in marked]
+    rest = [p for p in (*model.parameters(), *dense.parameters()) if id(p) not in marked]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.999))
 
@@ -115,6 +118,7 @@ def train(
     source: ClipSource,
     config: TrainConfig,
     *,
+    easy: ClipSource | None = None,
     folder: Path | None = None,
     evaluate: Callable[[Sam2], dict[str, float]] | None = None,
     workers: int = 0,
@@ -123,11 +127,12 @@ def train(
 
     Parameters
     ----------
+    easy : source with larger objects for the first steps; `source` from the start when not given
     folder : where ``run.pt`` and ``log.jsonl`` are kept; None keeps nothing
     evaluate : called with the averaged model every `evaluate_every` steps; its numbers go to the log
     workers : processes that make data
     """
-    steps = Steps(source, config, run.model.config.contrast)
+    steps = Steps(source, config, run.model.config.contrast, easy)
     todo = Subset(steps, range(run.step, config.steps))
     loader = DataLoader(
         todo, batch_size=None, num_workers=workers, multiprocessing_context="fork" if workers else None
@@ -152,7 +157,7 @@ def _train_step(run: Run, step: Step, config: TrainConfig, started: float) -> St
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(config, step.index)
     run.optimiser.zero_grad(set_to_none=True)
-    loss, iou = _clip_loss(run.model, step, config)
+    loss, iou = _clip_loss(run, step, config)
     if not torch.isfinite(loss):
         return _bad_step(run, step, started)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -177,13 +182,14 @@ def _bad_step(run: Run, step: Step, started: float) -> StepReport:
     return StepReport(run.step, math.nan, 0.0, step.side, step.script.prompt, 0, seconds)
 
 
-def _clip_loss(model: Sam2, step: Step, config: TrainConfig) -> tuple[Tensor, float]:
-    """Mean loss of all rounds on all frames, and the mean IoU of the best masks."""
+def _clip_loss(run: Run, step: Step, config: TrainConfig) -> tuple[Tensor, float]:
+    """Mean loss of all rounds on all frames plus that of the side task, and the mean IoU of the best masks."""
     weights = LossWeights.warm_up() if step.index < config.focal_start * config.steps else LossWeights(balanced=0.3)
-    tracker = Tracker(model)
+    tracker = Tracker(run.model)
+    features = run.model.encode_image(step.batch.pixels.flatten(0, 1))
     rng = np.random.default_rng((config.seed, step.index, 1))
     losses, ious = [], []
-    for frame, rounds in run_clip(tracker, step.batch, step.script, tracker.default_policy(), rng):
+    for frame, rounds in run_clip(tracker, step.batch, features, step.script, tracker.default_policy(), rng):
         truth = torch.from_numpy(step.batch.truth[frame])
         present = truth.flatten(1).any(dim=1)
         for decision in rounds:
@@ -192,7 +198,9 @@ def _clip_loss(model: Sam2, step: Step, config: TrainConfig) -> tuple[Tensor, fl
             losses.append(found.total)
             best = found.true_iou.gather(1, found.best[:, None])[present]
             ious.append(float(best.mean()) if len(best) else 1.0)
-    return torch.stack(losses).mean(), float(np.mean(ious))
+    side_task = dense_loss(run.dense(features), step.batch.dense.flatten(0, 1))
+    fade = config.dense * (1 - step.index / config.steps)
+    return torch.stack(losses).mean() + fade * side_task, float(np.mean(ious))
 
 
 @torch.no_grad()
@@ -212,6 +220,7 @@ def save_run(run: Run, folder: Path, config: TrainConfig) -> None:
         "train_config": json.dumps(asdict(config)),
         "model": run.model.state_dict(),
         "average": run.average.state_dict(),
+        "dense": run.dense.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "step": run.step,
         "history": json.dumps(run.history),
@@ -230,6 +239,7 @@ def resume(folder: Path, model_config: ModelConfig, config: TrainConfig) -> Run:
     state = torch.load(path, map_location="cpu", weights_only=True)
     run.model.load_state_dict(state["model"])
     run.average.load_state_dict(state["average"])
+    run.dense.load_state_dict(state["dense"])
     run.optimiser.load_state_dict(state["optimiser"])
     run.step = int(state["step"])
     run.history = json.loads(state["history"])
