@@ -1,0 +1,41 @@
+"""A tiny model with seeded random weights and a clip in which two discs move."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from sam2_engine.config import MODELS
+from sam2_engine.model import Sam2
+from sam2_engine.tracking import Tracker
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Sam2:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = Sam2(MODELS["nano"].at_side(64)).eval()
+        # Random heads give masks of one sign; a zero mean at the last layer gives masks with both.
+        for mixer in model.sam_mask_decoder.output_hypernetworks_mlps:
+            torch.nn.init.normal_(mixer.layers[-1].weight, std=0.5)
+        torch.nn.init.constant_(model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 2.0)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture
+def tracker(tiny_model: Sam2) -> Tracker:
+    return Tracker(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def clip() -> NDArray[np.uint8]:
+    rows, columns = np.indices((40, 48))
+    frames = []
+    for t in range(8):
+        frame = 20 + 10 * np.sin(rows / 5) * np.cos(columns / 7)
+        for row, column in ((10 + t, 12), (28, 34 - t)):
+            frame = np.where((rows - row) ** 2 + (columns - column) ** 2 < 36, 200, frame)
+        frames.append(frame)
+    return np.stack(frames).astype(np.uint8)
