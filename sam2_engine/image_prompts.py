@@ -157,7 +157,7 @@ def _mask_logits(given: Any, side: int) -> Tensor | None:
 def _numbers(given: Any, name: str, dtype: type = np.float64) -> NDArray[Any]:
     """A new array of floats, from anything that holds numbers."""
     if isinstance(given, Tensor):
-        given = given.detach().float().cpu()
+        given = given.detach().cpu().double().numpy()
     try:
         return np.array(given, dtype=dtype, order="C")
     except (TypeError, ValueError) as error:
