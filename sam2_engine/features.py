@@ -14,10 +14,12 @@ class FeatureCache:
     Parameters
     ----------
     max_bytes : what may be held; the newest entry stays even where it alone is larger
+    max_frames : how many frames at most, so that memory is flat from early on with small models too
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_frames: int = 24) -> None:
         self.max_bytes = max_bytes
+        self.max_frames = max_frames
         self._entries: OrderedDict[Hashable, ImageFeatures] = OrderedDict()
 
     def get(self, key: Hashable, compute: Callable[[], ImageFeatures]) -> ImageFeatures:
@@ -44,6 +46,6 @@ class FeatureCache:
 
     def _shrink(self) -> None:
         held = self.nbytes
-        while held > self.max_bytes and len(self._entries) > 1:
+        while len(self._entries) > 1 and (held > self.max_bytes or len(self._entries) > self.max_frames):
             _, dropped = self._entries.popitem(last=False)
             held -= dropped.nbytes
