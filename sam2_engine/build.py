@@ -10,7 +10,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
 
 from .config import ModelConfig, find_config
 from .errors import CheckpointError
@@ -32,35 +31,13 @@ ALWAYS = {
 }
 """Overrides with the one value that is possible here."""
 
-ALWAYS_IN_VIDEOS = {**ALWAYS, DYNAMIC_MULTIMASK: "true", "model.binarize_mask_from_pts_for_mem_enc": "true"}
+ON_THE_MODEL = (IMAGE_SIZE, DYNAMIC_MULTIMASK)
+"""Overrides that the model carries; the others are settings of the video predictor."""
+
+ALWAYS_IN_VIDEOS = {**ALWAYS, "model.binarize_mask_from_pts_for_mem_enc": "true"}
 
 PUBLISHED_HOLE_AREA = 8
 """Holes up to this area are filled in videos unless `apply_postprocessing` is False."""
-
-
-class PublishedSam2(Sam2):
-    """`Sam2` with what scripts for the published package read from a model.
-
-    Parameters
-    ----------
-    model : its parts are taken over, not copied
-    dynamic_multimask : whether a single mask gives way to the best of three alternatives where it is unstable
-    """
-
-    def __init__(self, model: Sam2, *, dynamic_multimask: bool = True) -> None:
-        nn.Module.__init__(self)
-        vars(self).update(vars(model))
-        self.dynamic_multimask = dynamic_multimask
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square input in pixels."""
-        return self.config.image_side
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.no_mem_embed.device
 
 
 def best_device() -> torch.device:
@@ -79,7 +56,7 @@ def build_sam2(
     mode: Mode = "eval",
     hydra_overrides_extra: Sequence[str] = (),
     apply_postprocessing: bool = True,
-) -> PublishedSam2:
+) -> Sam2:
     """A model, ready for `SAM2ImagePredictor` and `SAM2AutomaticMaskGenerator`.
 
     Parameters
@@ -113,7 +90,7 @@ def build_sam2_hf(
     mode: Mode = "eval",
     hydra_overrides_extra: Sequence[str] = (),
     apply_postprocessing: bool = True,
-) -> PublishedSam2:
+) -> Sam2:
     """A model with trained weights from a Hugging Face name, a folder, a file, or ``default``; see `build_sam2`."""
     overrides = read_overrides(hydra_overrides_extra)
     return _finished(_trained(model_id, device), overrides, mode, apply_postprocessing)
@@ -215,7 +192,7 @@ def _understood(for_video: bool) -> dict[str, type]:
 
     arguments = inspect.signature(SAM2VideoPredictor).parameters.values()
     kinds = {f"model.{a.name}": type(a.default) for a in arguments if isinstance(a.default, (bool, int))}
-    return {IMAGE_SIZE: int, **kinds}
+    return {IMAGE_SIZE: int, DYNAMIC_MULTIMASK: bool, **kinds}
 
 
 def _value(text: str, kind: type) -> Any | None:
@@ -260,14 +237,14 @@ def _same_architecture(a: ModelConfig, b: ModelConfig) -> bool:
     return replace(a, name=b.name, image_side=b.image_side, contrast=b.contrast) == b
 
 
-def _finished(model: Sam2, overrides: Mapping[str, Any], mode: Mode, apply_postprocessing: bool) -> PublishedSam2:
-    published = PublishedSam2(model, dynamic_multimask=overrides.get(DYNAMIC_MULTIMASK, apply_postprocessing))
-    published.set_image_side(overrides.get(IMAGE_SIZE, model.config.image_side))
-    return published.train(mode == "train")
+def _finished(model: Sam2, overrides: Mapping[str, Any], mode: Mode, apply_postprocessing: bool) -> Sam2:
+    model.dynamic_multimask = overrides.get(DYNAMIC_MULTIMASK, apply_postprocessing)
+    model.set_image_side(overrides.get(IMAGE_SIZE, model.config.image_side))
+    return model.train(mode == "train")
 
 
 def _video_predictor(
-    model: PublishedSam2,
+    model: Sam2,
     overrides: Mapping[str, Any],
     settings: Mapping[str, Any],
     *,
@@ -278,6 +255,6 @@ def _video_predictor(
 
     if vos_optimized:
         logger.info("vos_optimized has no effect: there is one video predictor")
-    overridden = {key.removeprefix("model."): value for key, value in overrides.items() if key != IMAGE_SIZE}
+    overridden = {key.removeprefix("model."): value for key, value in overrides.items() if key not in ON_THE_MODEL}
     holes = {"fill_hole_area": PUBLISHED_HOLE_AREA if fill_holes else 0}
     return SAM2VideoPredictor(model, **{**holes, **overridden, **settings})

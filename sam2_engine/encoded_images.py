@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import cleanup
-from .build import PublishedSam2
 from .geometry import Resize
 from .model import PromptTensors, Sam2
 from .outputs import Candidates
@@ -75,10 +74,9 @@ def decode_prompts(
     """Candidates of B objects on image `index`, three for each or one; its features are read by all, not copied."""
     tracker = tracker_for(model)
     row = slice(index, index + 1)
-    stable = not isinstance(model, PublishedSam2) or model.dynamic_multimask
     with tracker.placement.active():
         everything = model.decode(images.view[row], (images.skips[0][row], images.skips[1][row]), prompts)
-        return tracker.offered(everything, ambiguous=multimask, stable=stable)
+        return tracker.offered(everything, ambiguous=multimask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,16 +169,16 @@ class Tracker:
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
         return self._decide(offered, best)
 
-    def offered(self, everything: Candidates, *, ambiguous: bool, stable: bool = True) -> Candidates:
+    def offered(self, everything: Candidates, *, ambiguous: bool) -> Candidates:
         """The candidates to choose from: three alternatives, or the single mask.
 
         An unstable single mask gives way to the best alternative in inference; its pointer stays its own, since the
-        published model was trained with pointers of the single mask only. `stable` False keeps it in any case.
+        published model was trained with pointers of the single mask only. `Sam2.dynamic_multimask` switches this off.
         """
         if ambiguous:
             return replace_rows(everything, slice(1, None))
         single = replace_rows(everything, slice(0, 1))
-        if self.model.training or not stable:
+        if self.model.training or not self.model.dynamic_multimask:
             return single
         alternatives = replace_rows(everything, slice(1, None))
         best = alternatives.iou.argmax(dim=1)

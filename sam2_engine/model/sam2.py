@@ -52,12 +52,17 @@ class Sam2(nn.Module):
     ----------
     config : shape of everything
     drop_path : stochastic depth of the encoder, in training only
+
+    Attributes
+    ----------
+    dynamic_multimask : whether a single mask that is unstable gives way to the best of three alternatives in inference
     """
 
     def __init__(self, config: ModelConfig, *, drop_path: float = 0.0) -> None:
         super().__init__()
         dim, memory_dim = config.dim, config.memory_dim
         self.config = config
+        self.dynamic_multimask = True
         self.image_encoder = ImageEncoder(config, drop_path=drop_path)
         self.sam_prompt_encoder = PromptEncoder(config)
         self.sam_mask_decoder = MaskDecoder(config)
@@ -75,6 +80,16 @@ class Sam2(nn.Module):
             nn.init.trunc_normal_(parameter, std=0.02)
         if self.no_obj_embed_spatial is not None:
             nn.init.trunc_normal_(self.no_obj_embed_spatial, std=0.02)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels, under its published name."""
+        return self.config.image_side
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.no_mem_embed.device
 
     def set_image_side(self, side: int) -> None:
         """Take inputs of another side from now on; no weight depends on it."""

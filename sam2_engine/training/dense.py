@@ -60,7 +60,7 @@ def dense_targets(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def dense_loss(predicted: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of object and border plus the error of offsets inside objects; ``[G, 4, h, w]`` and ``[G, 4, Y, Y]``."""
+    """Cross entropy of object and border plus the error of offsets; ``[G, 4, h, w]`` and ``[G, 4, Y, Y]``."""
     targets = F.interpolate(targets, size=predicted.shape[-2:], mode="area")
     inside, border = targets[:, 0], targets[:, 1]
     object_loss = F.binary_cross_entropy_with_logits(predicted[:, 0].float(), inside)
