@@ -1,0 +1,1 @@
+"""Readers behind `sam2_engine.frames`, one kind of source each."""
