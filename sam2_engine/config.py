@@ -39,6 +39,8 @@ class ModelConfig:
     spatial_no_object, pointer_times : differences of 2.1 to 2.0: a learned mark on memories of frames without the
         object; pointers carry how long ago they were
     previous_logits : feed the previous frame's mask logits as mask prompt while tracking (our small models only)
+    drawn_prompts : draw clicks and boxes into the mask prompt as well (our small models only): a place that is seen
+        needs no learning, a place that is a code takes long to learn
     contrast : how integers become intensities: ``dtype`` divides uint8 by 255 as published, ``percentile`` stretches
         every image (uint16 and float images are always stretched)
     """
@@ -62,6 +64,7 @@ class ModelConfig:
     spatial_no_object: bool = True
     pointer_times: bool = True
     previous_logits: bool = False
+    drawn_prompts: bool = False
     contrast: Contrast = "dtype"
 
     def __post_init__(self) -> None:
@@ -193,6 +196,7 @@ NANO = ModelConfig(
     decoder_mlp=512,
     image_side=512,
     previous_logits=True,
+    drawn_prompts=True,
     contrast="percentile",
 )
 """Our small default model."""

@@ -26,6 +26,13 @@ class PointKind(IntEnum):
     BOX_BOTTOM_RIGHT = 3
 
 
+DISC_LOGIT, DISC_CELLS = 8.0, 1.5
+"""Height and radius, in cells of the mask grid, of a drawn click."""
+
+INSIDE_LOGIT, OUTSIDE_LOGIT = 2.0, -8.0
+"""Inside and outside of a drawn box."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptTensors:
     """Prompts of B objects as the model takes them.
@@ -47,6 +54,7 @@ class PromptEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.draws = config.drawn_prompts
         self.pe_layer = FourierPositions(config.dim)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, config.dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, config.dim)
@@ -78,9 +86,39 @@ class PromptEncoder(nn.Module):
         padding = self.not_a_point_embed.weight.float().expand_as(marked)
         return torch.where((kinds == PointKind.PADDING)[..., None], padding, marked).to(table.dtype)
 
-    def plane(self, prompts: PromptTensors) -> Tensor:
+    def plane(self, prompts: PromptTensors, side: int) -> Tensor:
         """What the mask prompt adds to the image embedding, ``[B or 1, C, S/16, S/16]`` or ``[1, C, 1, 1]``."""
-        if prompts.mask is None:
+        mask = draw(prompts, side // 4) if self.draws else prompts.mask
+        if mask is None:
             return self.no_mask_embed.weight[..., None, None]
-        plane: Tensor = self.mask_downscaling(prompts.mask.to(self.no_mask_embed.weight.dtype))
+        plane: Tensor = self.mask_downscaling(mask.to(self.no_mask_embed.weight.dtype))
         return plane
+
+
+def draw(prompts: PromptTensors, cells: int) -> Tensor | None:
+    """The mask prompt with clicks and boxes drawn into it, ``[B, 1, cells, cells]``; the mask itself without any.
+
+    A click is a soft disc of `DISC_LOGIT`, negative for a negative one. A box makes its outside `OUTSIDE_LOGIT` where no
+    mask says more.
+    """
+    if not (prompts.kinds != PointKind.PADDING).any():  # a host sync, once a prompt
+        return prompts.mask
+    centres = torch.arange(cells, device=prompts.kinds.device, dtype=torch.float32)
+    points = (prompts.points_xy.float() + 0.5) / 4 - 0.5  # [B, N, 2] in cells
+    sign = (prompts.kinds == PointKind.POSITIVE).float() - (prompts.kinds == PointKind.NEGATIVE).float()  # [B, N]
+    near_x = torch.exp(-((centres - points[..., :1]) ** 2) / (2 * DISC_CELLS**2))  # [B, N, cells]
+    near_y = torch.exp(-((centres - points[..., 1:]) ** 2) / (2 * DISC_CELLS**2))
+    discs = DISC_LOGIT * torch.einsum("bn,bny,bnx->byx", sign, near_y, near_x)[:, None]
+    return discs + (prompts.mask if prompts.mask is not None else _boxes(points, prompts.kinds, centres))
+
+
+def _boxes(points: Tensor, kinds: Tensor, centres: Tensor) -> Tensor:
+    """``[B, 1, cells, cells]``: `INSIDE_LOGIT` in the box, `OUTSIDE_LOGIT` around it, 0 for objects without one."""
+    first, last = (kinds == PointKind.BOX_TOP_LEFT), (kinds == PointKind.BOX_BOTTOM_RIGHT)
+    low = (points * first[..., None]).sum(1)  # [B, 2]
+    high = (points * last[..., None]).sum(1)
+    within_x = (2 * (centres - low[:, :1])).sigmoid() * (2 * (high[:, :1] - centres)).sigmoid()  # [B, cells]
+    within_y = (2 * (centres - low[:, 1:])).sigmoid() * (2 * (high[:, 1:] - centres)).sigmoid()
+    inside = within_y[:, :, None] * within_x[:, None, :]
+    drawn = OUTSIDE_LOGIT + (INSIDE_LOGIT - OUTSIDE_LOGIT) * inside
+    return (drawn * first.any(1)[:, None, None])[:, None]

@@ -148,8 +148,9 @@ class Sam2(nn.Module):
         are those of a visible object.
         """
         encoder = self.sam_prompt_encoder
-        tokens = encoder.tokens(prompts, side=view.shape[-1] * STRIDE)
-        image = rows_for(view + encoder.plane(prompts), tokens.shape[0])
+        side = view.shape[-1] * STRIDE
+        tokens = encoder.tokens(prompts, side)
+        image = rows_for(view + encoder.plane(prompts, side), tokens.shape[0])
         image_pe = encoder.pe_layer.grid(view.shape[-2], view.shape[-1])
         logits, iou, mask_tokens, object_score = self.sam_mask_decoder(image, image_pe, tokens, skips)
         return Candidates(logits, iou, self.obj_ptr_proj(mask_tokens), object_score)
