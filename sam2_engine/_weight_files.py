@@ -2,7 +2,8 @@
 
 Two formats are read, recognised by their content and not by their name: archives of `torch.save` (through PyTorch's
 restricted unpickler only) and safetensors. Only safetensors are written. Everything read here is checked before it is
-believed: sizes, checksums, finite values.
+believed: sizes, finite values, and checksums, which archives and our own files have. Safetensors of others and pickles
+of PyTorch before 1.6 have none, so that a changed number among their weights cannot be seen.
 
 Our own safetensors files carry these entries in the header, beside the customary ``format``:
 
@@ -227,7 +228,14 @@ def _read_own(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str
     config, summary = metadata[_CONFIG], metadata[_SUMMARY]
     if version != str(FORMAT_VERSION) or _Digest(config, summary).over(tensors) != metadata[_SHA256]:
         raise CheckpointError(f"{path} is damaged: its content does not give the stored SHA-256; {_AGAIN}")
-    return StoredWeights(tensors, "safetensors", ModelConfig.from_json(config), _summary_in(path, summary))
+    return StoredWeights(tensors, "safetensors", _config_in(path, config), _summary_in(path, summary))
+
+
+def _config_in(path: Path, text: str) -> ModelConfig:
+    try:
+        return ModelConfig.from_json(text)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _summary_in(path: Path, text: str) -> Mapping[str, object]:
@@ -259,7 +267,7 @@ def _read_torch(path: Path) -> StoredWeights:
     tensors = _with_own_memory(path, _state_in(path, content))
     _require_finite(path, tensors)
     config = content.get("model_config")
-    return StoredWeights(tensors, "torch", ModelConfig.from_json(config) if isinstance(config, str) else None)
+    return StoredWeights(tensors, "torch", _config_in(path, config) if isinstance(config, str) else None)
 
 
 def _starts_as_archive(path: Path) -> bool:
@@ -299,16 +307,16 @@ def _named_globals(path: Path, *, only_whole: bool = False) -> list[str]:
     With `only_whole` there are none unless the file is one pickle from its first to its last byte.
     """
     names: list[str] = []
-    with _pickle_in(path) as stream:
-        try:
+    try:
+        with _pickle_in(path) as stream:
             # Files of old PyTorch are several pickles, one after the other.
             for _ in range(1 if only_whole else 5):
                 names.extend(_names_in_one_pickle(stream))
-        except Exception:
-            # Not a pickle, or damaged from here on; what was named before still tells what it is about.
-            if only_whole:
+            if only_whole and stream.read(1):
                 return []
-        if only_whole and stream.read(1):
+    except Exception:
+        # Not a pickle, or damaged from here on; what was named before still tells what it is about.
+        if only_whole:
             return []
     return [name for name in dict.fromkeys(names) if not _HARMLESS.match(name)]
 

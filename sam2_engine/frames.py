@@ -177,7 +177,8 @@ def _open_path(path: Path, axis: int | str | None, at: Mapping[int | str, int] |
 
 def _open_npy(path: Path, axis: int | str | None, at: Mapping[int | str, int] | None, max_pixels: int) -> Reader:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Copy on write: frames are writable, the file stays as it is.
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise FramesError(f"{path} cannot be read as a numpy array ({error}); save it again with numpy.save") from error
     frames = frames_from_array(array, axis, at, str(path))

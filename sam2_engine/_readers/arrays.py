@@ -20,7 +20,7 @@ from .image import image_size, read_image
 class ArrayFrames(Reader):
     """Frames of anything that is indexed like a numpy array: numpy, dask, zarr, h5py.
 
-    Frames of a numpy array are views of it. Of the others, each read fetches one frame.
+    Frames of a writable numpy array are views of it. Of the others, each read fetches one frame.
 
     Parameters
     ----------
@@ -39,7 +39,9 @@ class ArrayFrames(Reader):
         self._plan = plan
 
     def _read(self, frame: int) -> NDArray[Any]:
-        return self._plan.channels_last(np.asarray(self._array[self._plan.index(frame)]))
+        picture = self._plan.channels_last(np.asarray(self._array[self._plan.index(frame)]))
+        # torch warns of read-only memory.
+        return picture if picture.flags.writeable else picture.copy()
 
     def _release(self) -> None:
         self._array = None

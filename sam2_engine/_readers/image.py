@@ -166,14 +166,15 @@ def _pillow_to_array(image: Image, name: str) -> NDArray[Any]:
     """Grey as it is, everything else as RGB or RGBA."""
     if min(image.size) < 1:
         raise ImageError(f"{name} has no pixels, {image.height} × {image.width}")
+    # Copies, because arrays over Pillow's memory are read-only, which torch warns of.
     if image.mode in ("L", "I", "F", "RGB", "RGBA"):
-        return np.asarray(image)
+        return np.array(image)
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16, copy=False)
+        return np.array(image, np.uint16)
     if image.mode == "1":
-        return np.asarray(image.convert("L"))
+        return np.array(image.convert("L"))
     is_transparent = image.mode in ("LA", "La", "PA", "RGBa") or (image.mode == "P" and "transparency" in image.info)
-    return np.asarray(image.convert("RGBA" if is_transparent else "RGB"))
+    return np.array(image.convert("RGBA" if is_transparent else "RGB"))
 
 
 def _checked_array(source: Any, max_pixels: int) -> NDArray[Any]:

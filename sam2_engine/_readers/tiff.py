@@ -129,7 +129,7 @@ class TiffFrames(Reader):
         try:
             with Image.open(self._path) as image:
                 image.seek(page)
-                plane = np.asarray(image)
+                plane = np.array(image)
         except (SyntaxError, EOFError, Image.DecompressionBombError, *_READ_ERRORS):
             plane = np.empty(0)
         if plane.dtype != self._series.dtype or plane.size != np.prod(self._plane_shape):

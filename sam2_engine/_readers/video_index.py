@@ -224,6 +224,7 @@ def _uncertain_frames(stream: VideoStream, packets: _Packets) -> int:
 
 def _decode_all(container: InputContainer, stream: VideoStream, packets: _Packets) -> VideoIndex:
     """Count frames by decoding them; frames are then found by counting from a keyframe."""
+    logger.info("the time stamps of %s do not tell the order of frames; counting by decoding", container.name)
     length, keyframes = 0, []
     for packet in packets_of(container, stream):
         for frame in decode_packet(packet):

@@ -596,6 +596,8 @@ NO_WEIGHTS = {
     "zip bomb": archive("w/data.pkl", compression=zipfile.ZIP_DEFLATED),
     "noise": np.random.default_rng(0).bytes(5000),
     "zeros": bytes(5000),
+    "zip with a broken start": b"QK" + archive("w/data.pkl")[2:],
+    "zip of another version": archive("w/data.pkl").replace(b"\x14\x00\x00\x00\x00\x00", b"\x64\x00\x00\x00\x00\x00"),
     "pickle of a number": pickle.dumps(5, protocol=2),
     "pickle of a list": pickle.dumps([1, 2], protocol=2),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +204,34 @@ def test_mask_png_is_black_and_white(tmp_path: Path) -> None:
 def test_labels_too_large_for_png_point_to_tiff(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="TIFF"):
         write_png(tmp_path / "a.png", blocks(65_536))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory use through /proc")
+def test_writing_2000_frames_needs_no_more_memory_than_200(tmp_path: Path) -> None:
+    program = """
+import sys
+import numpy as np
+from sam2_engine.export import LabelWriter
+
+def resident_mib():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 2**20
+
+labels = np.zeros((256, 256), np.uint16)
+with LabelWriter(sys.argv[1], 2000, (256, 256), dtype="uint16") as writer:
+    for frame in range(2000):
+        labels[:50, :50] = frame
+        writer.write(frame, labels)
+        if frame == 200:
+            before = resident_mib()
+    after = resident_mib()
+print(before, after)
+"""
+    path = tmp_path / "a.tif"
+    ran = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=200)
+    assert ran.returncode == 0, ran.stderr
+    before, after = map(float, ran.stdout.split())
+    assert after < before * 1.05 + 2, f"{before:.1f} MiB after 200 frames, {after:.1f} MiB after 2000"
+    with tifffile.TiffFile(path) as file:
+        assert len(file.pages) == 2000
+        assert (file.pages[1234].asarray()[:50, :50] == 1234).all()

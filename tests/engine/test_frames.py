@@ -37,6 +37,7 @@ class FramesTests:
             for number in (3, 0, 5, 5, 1, 2, 4):
                 frame = frames[number]
                 assert type(frame) is np.ndarray
+                assert frame.flags.writeable
                 assert frame.dtype == np.uint16
                 np.testing.assert_array_equal(frame, STACK[number])
 
@@ -70,6 +71,25 @@ class TestNumpy(FramesTests):
     @pytest.fixture
     def source(self, tmp_path: Path) -> Any:
         return STACK
+
+
+class TestReadOnly(FramesTests):
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Any:
+        locked = STACK.copy()
+        locked.flags.writeable = False
+        return locked
+
+
+class TestLastAxis(FramesTests):
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Any:
+        return open_frames(np.ascontiguousarray(np.moveaxis(STACK, 0, -1)), axis=2)
+
+    def test_a_closed_sequence_says_so(self, source: Any) -> None:
+        source.close()
+        with pytest.raises(FramesError, match="closed"):
+            source[0]
 
 
 class TestFortranOrder(FramesTests):
