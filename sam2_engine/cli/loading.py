@@ -1,0 +1,52 @@
+"""The model and the device that the options name."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..errors import EngineError
+from .console import Console
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model import Sam2
+
+
+def load(args: argparse.Namespace, console: Console) -> Sam2:
+    """The model of ``--model --side --device --threads``; a download shows its progress.
+
+    Raises
+    ------
+    EngineError
+        The weights cannot be had, or the device is not there.
+    """
+    from ..checkpoint import load_model
+    from ..weights import find_weights
+
+    device = use_device(args)
+    path = find_weights(args.model, progress=console.shows_bars)
+    return load_model(path, device=device, image_side=args.side)
+
+
+def use_device(args: argparse.Namespace) -> torch.device:
+    """The device of ``--device``, after setting ``--threads``.
+
+    Raises
+    ------
+    EngineError
+        There is no such device.
+    """
+    import torch
+
+    from ..build import best_device
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.device == "auto":
+        return best_device()
+    is_there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not is_there[args.device]:
+        raise EngineError(f"PyTorch finds no device {args.device!r} on this machine; use --device cpu, or auto")
+    return torch.device(args.device)

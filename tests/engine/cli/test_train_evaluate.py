@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_engine.cli import main
+from sam2_engine.model import Sam2
+
+Run = Callable[..., int]
+
+
+SMALL = ("--side", "64", "--workers", "0")
+
+
+def test_train_makes_weights_that_can_be_used_and_goes_on(
+    labelled: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(labelled), "--out", "run", "--steps", "2", *SMALL]) == 0
+    said = capsys.readouterr()[0]
+    assert "step 2/2: loss " in said
+    assert "--model run/model.safetensors" in said
+    assert main(["info", "run/model.safetensors", "--json"]) == 0
+    record = json.loads(capsys.readouterr()[0])
+    assert record["summary"]["steps"] == 2
+    assert record["summary"]["data"] == labelled.name, "no path of this machine"
+    assert record["dtypes"] == {"float16": record["tensors"]}
+    assert record["config"]["image_side"] == 64
+    assert main(["train", str(labelled), "--out", "run", "--steps", "2", *SMALL]) == 1
+    assert "add --resume" in capsys.readouterr()[1]
+    assert main(["train", "--out", "run", "--resume", "--steps", "3", "--workers", "0"]) == 0
+    assert "step 3/3" in capsys.readouterr()[0]
+    assert main(["segment", "cells.png", "--point", "12,10", "--model", "run/model.safetensors"]) == 0
+
+
+def test_training_that_was_stopped_and_resumed_equals_one_that_was_not(
+    labelled: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from sam2_engine.training import loop
+
+    assert main(["train", str(labelled), "--out", "whole", "--steps", "3", *SMALL]) == 0
+    step = loop._train_step
+
+    def interrupted(run: loop.Run, *arguments: Any) -> Any:
+        if run.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(run, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_train_step", interrupted)
+        assert main(["train", str(labelled), "--out", "parts", "--steps", "3", *SMALL]) == 130
+    complaint = capfd.readouterr()[1]
+    assert "stopped after step 2 of 3" in complaint
+    assert "sam2 train --resume --out parts" in complaint
+    assert main(["train", "--resume", "--out", "parts", "--workers", "0"]) == 0
+    whole, parts = (torch.load(f"{name}/run.pt", weights_only=True)["average"] for name in ("whole", "parts"))
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-6) for name in whole)
+
+
+def test_train_starts_from_trained_weights(
+    labelled: Path, folder: Path, weights: Path, tiny_model: Sam2, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--steps", "1", "--learning-rate", "1e-9", "--workers", "0"]
+    assert main(["train", str(labelled), "--start-from", str(weights), "--out", "tuned", *few]) == 0
+    tuned = torch.load("tuned/run.pt", weights_only=True)["model"]
+    for name, tensor in tiny_model.state_dict().items():
+        assert torch.allclose(tuned[name], tensor, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone", "--out", "run"], "gone is no folder"),
+        (["empty", "--out", "run"], "neither index.json nor the folders"),
+        (["DATA", "--subset", "dev", "--out", "run"], "no index.json"),
+        (["DATA", "--model", "mega", "--out", "run"], "no model is called 'mega'"),
+        (["DATA", "--start-from", "gone.pt", "--out", "run"], "gone.pt"),
+        (["--resume", "--out", "run"], "no run in run"),
+        (["--resume", "--out", "damaged"], "settings.json is damaged"),
+    ],
+)
+def test_what_cannot_be_trained_gives_1_and_one_line(
+    labelled: Path, folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("empty", "damaged"):
+        Path(name).mkdir()
+    Path("damaged/settings.json").write_text("{}")
+    assert main(["train", *(str(labelled) if one == "DATA" else one for one in arguments), *SMALL]) == 1
+    complaint = capsys.readouterr()[1]
+    assert complaint.startswith("sam2: error: ")
+    assert complaint.count("\n") == 1
+    assert message in complaint
+    assert not Path("run").exists()
+
+
+def test_training_data_that_break_on_the_way_lose_no_steps(
+    labelled: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sam2_engine.errors import FramesError
+    from sam2_engine.training.batches import Steps
+
+    make = Steps.__getitem__
+
+    def breaking(self: Steps, index: int) -> Any:
+        if index == 1:
+            raise FramesError("a.tif cannot be read")
+        return make(self, index)
+
+    monkeypatch.setattr(Steps, "__getitem__", breaking)
+    assert main(["train", str(labelled), "--out", "run", "--steps", "3", *SMALL]) == 1
+    assert "a.tif cannot be read" in capsys.readouterr()[1]
+    assert torch.load("run/run.pt", weights_only=True)["step"] == 1
+
+
+def test_evaluate_prints_tables_and_writes_every_score(
+    sam2: Run, labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = ["--json", "scores.json", "--report", "report.md"]
+    assert sam2("evaluate", labelled, "--clicks", "2", *results) == 0
+    said = capsys.readouterr()[0]
+    assert "| 1 click | 2 clicks | box |" in said
+    assert "J&F copy" in said
+    scores = json.loads(Path("scores.json").read_text())
+    assert {score["name"] for score in scores["pictures"]} == {"still0", "still3"}
+    assert {score["name"] for score in scores["sequences"]} == {"film"}
+    assert all(len(score["clicks"]) == 2 and min(score["clicks"]) >= 0 for score in scores["pictures"])
+    mean = np.mean([score["box"] for score in scores["pictures"]])
+    assert scores["tables"]["pictures"][-1]["box"] == pytest.approx(mean)
+    assert "| 1 click |" in Path("report.md").read_text()
+
+
+def test_evaluate_takes_the_subset_of_an_indexed_folder(
+    sam2: Run, labelled: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folder / "indexed"
+    data.mkdir()
+    items = []
+    for frame, subset in ((0, "train"), (3, "dev")):
+        for kind, parent in (("image", "images"), ("labels", "masks")):
+            (data / f"{kind}{frame}.tif").write_bytes((labelled / parent / f"still{frame}.tif").read_bytes())
+        entry = {"name": f"still{frame}", "image": f"image{frame}.tif", "labels": f"labels{frame}.tif"}
+        items.append({**entry, "dims": "YX", "shape": [40, 48], "subset": subset, "category": "discs"})
+    (data / "index.json").write_text(json.dumps({"items": items}))
+    assert sam2("evaluate", data, "--clicks", "1", "--json", "scores.json") == 0
+    assert {score["name"] for score in json.loads(Path("scores.json").read_text())["pictures"]} == {"still3"}
+    assert sam2("evaluate", data, "--subset", "train", "--clicks", "1", "--json", "scores.json") == 0
+    assert {score["name"] for score in json.loads(Path("scores.json").read_text())["pictures"]} == {"still0"}
+    capsys.readouterr()
+    assert sam2("evaluate", data, "--subset", "test") == 1
+    assert "no items of subset 'test'" in capsys.readouterr()[1]
+
+
+def test_evaluation_that_is_stopped_reports_what_it_measured(
+    sam2: Run, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sam2_engine.evaluation import robot
+
+    score = robot.score_image
+
+    def interrupted(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return score(*arguments)
+
+    monkeypatch.setattr(robot, "score_image", interrupted)
+    assert sam2("evaluate", labelled, "--clicks", "1", "--json", "scores.json") == 130
+    scores = json.loads(Path("scores.json").read_text())
+    assert {one["name"] for one in scores["pictures"]} == {"still0"}
+    assert scores["about"]["stopped"]
+    assert "measured so far" in capsys.readouterr()[1]
