@@ -26,7 +26,7 @@ from ._readers.zarr import frames_from_zarr, is_zarr_group, is_zarr_path
 from .errors import FramesError
 from .pixels import MAX_PIXELS
 
-__all__ = ["Frames", "LiveFrames", "OpenedFrames", "open_frames", "read_image"]
+__all__ = ["Frames", "FramesSource", "LiveFrames", "OpenedFrames", "open_frames", "read_image"]
 
 
 class Frames(Protocol):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -507,3 +509,13 @@ def test_every_error_on_a_source_is_one_of_ours(tmp_path: Path, caplog: pytest.L
                 (tmp_path / name).write_bytes(rng.bytes(length))
                 with pytest.raises(EngineError):
                     open_frames(tmp_path / name)
+
+
+def test_importing_loads_no_optional_or_heavy_package() -> None:
+    program = """
+import sys
+import sam2_engine.export, sam2_engine.frames
+print(sorted({"torch", "av", "zarr", "dask", "tifffile", "PIL", "scipy", "skimage"} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
