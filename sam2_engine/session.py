@@ -7,7 +7,7 @@ threads; calls wait for each other.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import cleanup
+from .deciding import Cleaning, FrameDecider
 from .errors import FramesError, PromptError, SessionError, UnknownObjectError
-from .features import FeatureCache
 from .frames import Frames, LiveFrames, open_frames
 from .geometry import Resize
 from .history import History
-from .memory import Direction, MemoryEntry, MemoryPlan, MemoryPolicy
-from .outputs import FrameMasks, ImageFeatures
-from .pixels import Range, sequence_range
+from .memory import Direction, MemoryEntry, MemoryPolicy
+from .outputs import FrameMasks
 from .prompts import ObjectId, Prompts
 from .track import PackedMask, Track
 from .tracking import ABSENT_LOGIT, Tracker
@@ -45,8 +44,8 @@ class Session:
     tracker : model and placement
     policy : makes the memory policy of a new object; the published selection when not given
     exclusive : let at most one object have a pixel, the one with the highest logit
-    max_hole_area, max_island_area : background inside and specks outside up to this many mask cells (a quarter of a
-        model pixel wide) are removed from what is handed out; 0 changes nothing
+    max_hole_area, max_island_area : background inside and specks outside up to this many cells of the mask grid (four
+        model pixels wide) are removed from what is handed out; 0 changes nothing
     corrections_stay : a frame that is prompted after it was tracked becomes a prompted frame. False gives the published
         default, which loses the correction at the next propagation
     feature_bytes : how much memory the features of recent frames may take
@@ -71,15 +70,12 @@ class Session:
     ) -> None:
         self.frames: Frames = open_frames(frames)
         self.tracker = tracker
-        self.exclusive = exclusive
-        self.max_hole_area = max_hole_area
-        self.max_island_area = max_island_area
+        self._cleaning = Cleaning(max_hole_area, max_island_area, exclusive)
         self.corrections_stay = corrections_stay
         self._make_policy = policy or tracker.default_policy
         self._tracks: dict[ObjectId, Track] = {}
         self._history = History()
-        self._features = FeatureCache(feature_bytes)
-        self._span: Range | None = None
+        self._decider = FrameDecider(self.frames, tracker, feature_bytes)
         self._lock = threading.RLock()
         self._propagating = False
 
@@ -154,7 +150,7 @@ class Session:
             track = self._tracks[obj].copy() if obj in self._tracks else Track(self._make_policy())
             if from_scratch is None:
                 from_scratch = not _extends(track.prompts.get(frame), prompts)
-            entry = self._answer(track, frame, prompts, from_scratch=from_scratch)
+            entry = self._decider.answer(track, frame, prompts, from_scratch=from_scratch)
             self._history.remember(self._tracks)
             track.prompts[frame], track.drafts[frame] = prompts, entry
             self._tracks[obj] = track
@@ -277,7 +273,7 @@ class Session:
             for frame in order:
                 with self._lock:
                     active = [o for o in prompted if not anchored or self._tracks[o].reaches(frame, direction)]
-                    entries = self._track_frame(frame, direction, active)
+                    entries = self._decider.step(frame, direction, {obj: self._tracks[obj] for obj in active})
                 yield frame, entries
         finally:
             self._propagating = False
@@ -286,16 +282,8 @@ class Session:
         """Turn the answers to prompts into memories; `propagate` does so by itself."""
         for obj in self.objects if objects is None else objects:
             # A copy, since earlier states in the history may share the track.
-            track = self._tracks[obj] = self._track(obj).copy()
-            for frame, draft in sorted(track.drafts.items()):
-                decision = self.tracker.recall([draft])
-                with self.tracker.placement.active():
-                    tokens = self.tracker.remember(self._encoded(frame), decision, soft=False)
-                stays = self.corrections_stay or frame not in track.passed
-                (entry,) = self.tracker.entries(frame, decision, tokens, prompted=stays, direction=draft.direction)
-                track.bank.forget(track.policy.stale(frame, track.bank))
-                track.bank.put(entry)
-            track.drafts.clear()
+            self._tracks[obj] = self._track(obj).copy()
+            self._decider.settle(self._tracks[obj], corrections_stay=self.corrections_stay)
 
     def save(self, path: str | Path) -> None:
         """Write objects, prompts, masks and memories to one file, whole or not at all. See `session_file`."""
@@ -320,79 +308,6 @@ class Session:
         return session
 
     # How it is done
-
-    def _answer(self, track: Track, frame: int, prompts: Prompts, *, from_scratch: bool) -> MemoryEntry:
-        """Decode prompts on a frame: alone, or with its memories where it was tracked before."""
-        resize = Resize(self.size, self.tracker.config.image_side)
-        direction = track.passed.get(frame)
-        with self.tracker.placement.active():
-            features = self._encoded(frame)
-            if prompts.mask is not None:
-                mask = resize.mask_to_model(prompts.mask).to(self.tracker.placement.device)
-                decision = self.tracker.accept_mask(features, mask)
-            else:
-                view = self.tracker.condition(features, None if direction is None else self._memory(track, frame, direction))
-                previous = self._previous(track, frame, resize, from_scratch=from_scratch)
-                tensors = self.tracker.prompt_tensors([prompts], resize, [previous])
-                decision = self.tracker.decode(view, features, tensors, policy=track.policy)
-        (entry,) = self.tracker.entries(frame, decision, None, prompted=True, direction=direction)
-        return entry
-
-    def _memory(self, track: Track, frame: int, direction: Direction) -> Any:
-        return self.tracker.gather([track.bank], [self._plan(track, frame, direction)])
-
-    def _plan(self, track: Track, frame: int, direction: Direction) -> MemoryPlan:
-        num_frames = None if isinstance(self.frames, LiveFrames) else self.num_frames
-        return track.policy.plan(frame, track.bank, num_frames=num_frames, direction=direction)
-
-    def _previous(self, track: Track, frame: int, resize: Resize, *, from_scratch: bool) -> Tensor | None:
-        """Logits ``[1, 1, S/4, S/4]`` of the answer to refine, or None."""
-        entry = track.bank.recent.get(frame) if from_scratch else track.known(frame)
-        if entry is not None:
-            return entry.logits
-        if frame not in track.masks or (from_scratch and frame in track.prompts):
-            return None
-        # The logits were forgotten; the mask that was handed out stands in for them.
-        mask = resize.mask_to_model(track.masks[frame].unpack()).to(self.tracker.placement.device)
-        return self.tracker.accept_mask(self._encoded(frame), mask).logits
-
-    def _track_frame(
-        self, frame: int, direction: Direction, active: Sequence[ObjectId]
-    ) -> dict[ObjectId, MemoryEntry]:
-        """Decide on a frame for all objects; those whose plans have the same shape run as one batch."""
-        entries: dict[ObjectId, MemoryEntry] = {}
-        groups: dict[Hashable, list[ObjectId]] = {}
-        plans: dict[ObjectId, MemoryPlan] = {}
-        for obj in active:
-            track = self._tracks[obj]
-            if frame in track.bank.prompted:
-                entries[obj] = track.bank.prompted[frame]
-                continue
-            plans[obj] = self._plan(track, frame, direction)
-            groups.setdefault((plans[obj].shape, track.bank.get(frame - direction) is None), []).append(obj)
-        with self.tracker.placement.active():
-            for group in groups.values():
-                entries.update(self._track_group(frame, direction, group, [plans[obj] for obj in group]))
-        for obj in active:
-            track = self._tracks[obj]
-            track.passed[frame] = direction
-            track.bank.forget(track.policy.expired(frame, track.bank))
-        return {obj: entries[obj] for obj in active}
-
-    def _track_group(
-        self, frame: int, direction: Direction, group: Sequence[ObjectId], plans: Sequence[MemoryPlan]
-    ) -> dict[ObjectId, MemoryEntry]:
-        tracker, features = self.tracker, self._encoded(frame)
-        tracks = [self._tracks[obj] for obj in group]
-        view = tracker.condition(features, tracker.gather([track.bank for track in tracks], plans))
-        before = [entry for track in tracks if (entry := track.bank.get(frame - direction)) is not None]
-        previous = torch.cat([entry.logits for entry in before]) if before else None
-        decision = tracker.decode(view, features, tracker.no_prompts(len(group), previous), policy=tracks[0].policy)
-        tokens = tracker.remember(features, decision, soft=True)
-        entries = tracker.entries(frame, decision, tokens, prompted=False, direction=direction)
-        for track, entry in zip(tracks, entries, strict=True):
-            track.bank.put(entry)
-        return dict(zip(group, entries, strict=True))
 
     def _hand_out(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> FrameMasks:
         return self.keep_masks(frame, entries, self.image_logits(frame, entries))
@@ -420,29 +335,12 @@ class Session:
 
     def image_logits(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> dict[ObjectId, Tensor]:
         """Mask logits ``[1, 1, H, W]`` of a frame's objects at image size, cleaned as the session was asked to."""
-        if not entries:
-            return {}
         everyone = dict(entries)
-        if self.exclusive:
+        if self._cleaning.exclusive:
             others = {o: e for o, t in self._tracks.items() if o not in entries and (e := t.known(frame)) is not None}
             everyone.update(others)
-        with torch.inference_mode():
-            logits = torch.cat([entry.logits for entry in everyone.values()]).to(self.tracker.placement.device)
-            logits = cleanup.fill_holes(logits, self.max_hole_area)
-            logits = cleanup.remove_islands(logits, self.max_island_area)
-            logits = Resize(self.size, self.tracker.config.image_side).logits_to_image(logits)
-            if self.exclusive:
-                logits = cleanup.make_exclusive(logits)
-        return {obj: logits[row : row + 1] for row, obj in enumerate(everyone) if obj in entries}
-
-    def _encoded(self, frame: int) -> ImageFeatures:
-        def compute() -> ImageFeatures:
-            if self._span is None:
-                self._span = sequence_range(self.frames, self.tracker.config.contrast)
-            with self.tracker.placement.active():
-                return self.tracker.encode([self.frames[frame]], [self._span])
-
-        return self._features.get(frame, compute)
+        rows = self._decider.image_logits(list(everyone.values()), self._cleaning)
+        return {obj: rows[row : row + 1] for row, obj in enumerate(everyone) if obj in entries}
 
     def _order(
         self, objects: Sequence[ObjectId], direction: Direction, start: int | None, max_frames: int | None

@@ -302,7 +302,6 @@ class TestBadInput:
         broken = clip.astype(np.float32)
         broken[4, 0, 0] = np.nan
         session = Session(broken[[0, 1, 2, 3, 5, 6, 4]], tracker)
-        session._span = None
         with pytest.raises(ValueError, match="NaN"):
             session.prompt(1, 6, FIRST)
 
