@@ -10,7 +10,7 @@ import contextlib
 import errno
 import json
 import os
-import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         temporary = target.with_name(f".{uuid4().hex}.part{target.suffix}")
         try:
+            # The permissions this process gives to new files; some writers, safetensors among them, make theirs private.
+            temporary.touch()
+            mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
             _flush_to_disk(temporary)
-            if target.exists():
-                shutil.copymode(target, temporary)
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else mode)
             os.replace(temporary, target)
         finally:
             with contextlib.suppress(FileNotFoundError):

@@ -155,3 +155,13 @@ except ExportError as error:
     assert ran.stderr == ""
     assert target.read_bytes() == b"old"
     assert names(tmp_path) == [name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of this kind")
+def test_new_files_have_the_usual_permissions_whatever_the_writer_makes(tmp_path: Path) -> None:
+    ordinary, ours = tmp_path / "ordinary", tmp_path / "ours"
+    ordinary.touch()
+    with atomic_path(ours) as temporary:
+        temporary.unlink()
+        temporary.touch(mode=0o600)
+    assert ours.stat().st_mode == ordinary.stat().st_mode
