@@ -55,7 +55,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         temporary = target.with_name(f".{uuid4().hex}.part{target.suffix}")
         try:
-            # The permissions this process gives to new files; some writers, safetensors among them, make theirs private.
+            # The permissions of new files here; some writers, safetensors among them, make theirs private.
             temporary.touch()
             mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary

@@ -1,0 +1,61 @@
+"""The short way in: weights and frames by name, a session over them."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import torch
+
+from .build import best_device
+from .checkpoint import load_model
+from .frames import open_frames
+from .session import Session
+from .tracking import Placement, Tracker
+
+
+def load_tracker(
+    weights: str | PathLike[str] = "default",
+    *,
+    device: torch.device | str | None = None,
+    image_side: int | None = None,
+) -> Tracker:
+    """A model by name, ready for sessions.
+
+    Parameters
+    ----------
+    weights : ``default`` for the small model that comes with this package, a published name such as
+        ``sam2.1_hiera_tiny`` or ``facebook/sam2.1-hiera-tiny``, a folder or a file
+    device : the best of this machine when not given
+    image_side : side of the model input, a multiple of 32; that of the weights when not given
+
+    Raises
+    ------
+    CheckpointError
+        Weights that cannot be read or fit no known model.
+    WeightsUnavailableError
+        Named weights that are not here and cannot be fetched.
+    """
+    where = torch.device(device) if device is not None else best_device()
+    model = load_model(weights, device=where, image_side=image_side).eval()
+    return Tracker(model, Placement(where))
+
+
+def open_session(
+    frames: Any,
+    weights: str | PathLike[str] | Tracker = "default",
+    *,
+    axis: int | str | None = None,
+    device: torch.device | str | None = None,
+    **settings: Any,
+) -> Session:
+    """A session over frames, with a model by name.
+
+    Parameters
+    ----------
+    frames, axis : as in `sam2_engine.open_frames`
+    weights, device : as in `load_tracker`, or a tracker that is there already
+    **settings : keyword arguments of `Session`
+    """
+    tracker = weights if isinstance(weights, Tracker) else load_tracker(weights, device=device)
+    return Session(open_frames(frames) if axis is None else open_frames(frames, axis=axis), tracker, **settings)
