@@ -460,6 +460,13 @@ def test_a_stored_configuration_that_cannot_be_built_is_refused(tmp_path: Path, 
         load_model(tmp_path / "run.pt")
 
 
+@pytest.mark.parametrize("text", ["{oops", '"name"', '{"name": "mini"}', '{"width": 3}'])
+def test_a_stored_configuration_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
+    torch.save({"model": mini_model().state_dict(), "model_config": text}, tmp_path / "run.pt")
+    with pytest.raises(CheckpointError, match=r"run\.pt: the model configuration.*update it"):
+        load_model(tmp_path / "run.pt")
+
+
 # ------------------------------------------------------------------------------------------------------ information
 
 
