@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # What tifffile raises on files that are damaged (a false tag can lead it anywhere); without imagecodecs also on
 # compressions it does not know.
-_READ_ERRORS = (
+_DAMAGE_ERRORS: tuple[type[Exception], ...] = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError),
     *(OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error),
 )
@@ -103,7 +103,7 @@ class TiffFrames(Reader):
             return np.zeros(self._plane_shape, self._series.dtype)
         try:
             plane: NDArray[Any] = page.asarray().reshape(self._plane_shape)
-        except _READ_ERRORS as error:
+        except _read_errors() as error:
             if "imagecodecs" in str(error):
                 return self._read_with_pillow(page.index, error)
             raise FramesError(
@@ -130,7 +130,7 @@ class TiffFrames(Reader):
             with Image.open(self._path) as image:
                 image.seek(page)
                 plane = np.array(image)
-        except (SyntaxError, EOFError, Image.DecompressionBombError, *_READ_ERRORS):
+        except (SyntaxError, EOFError, Image.DecompressionBombError, *_DAMAGE_ERRORS):
             plane = np.empty(0)
         if plane.dtype != self._series.dtype or plane.size != np.prod(self._plane_shape):
             raise FramesError(
@@ -157,6 +157,12 @@ class TiffFrames(Reader):
         self._finalizer()
 
 
+def _read_errors() -> tuple[type[Exception], ...]:
+    from tifffile import TiffFileError
+
+    return (*_DAMAGE_ERRORS, TiffFileError)
+
+
 @contextlib.contextmanager
 def _naming_file(path: Path) -> Iterator[None]:
     """Turn what tifffile raises on a damaged file into a `FramesError`."""
@@ -164,7 +170,7 @@ def _naming_file(path: Path) -> Iterator[None]:
         yield
     except EngineError:
         raise
-    except _READ_ERRORS as error:
+    except _read_errors() as error:
         raise FramesError(f"{path} cannot be read as TIFF ({error}); copy or export it again") from error
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PROBED_FRAMES = 64
+_USUAL_REORDER_DEPTH = 4
 _TIMED_CONTAINERS = ("mp4", "matroska")
 
 
@@ -219,7 +220,10 @@ def _uncertain_frames(stream: VideoStream, packets: _Packets) -> int:
     As many as the decoder holds back may lack one that is shown before them. Where packets have no length of their own,
     the last one may be half there as well.
     """
-    return int(stream.codec_context.reorder_depth) + (not packets.can_seek)
+    context = stream.codec_context
+    # Before PyAV 18 the depth is not told; encoders seldom use more than four.
+    held_back = getattr(context, "reorder_depth", _USUAL_REORDER_DEPTH if context.has_b_frames else 0)
+    return int(held_back) + (not packets.can_seek)
 
 
 def _decode_all(container: InputContainer, stream: VideoStream, packets: _Packets) -> VideoIndex:

@@ -57,7 +57,7 @@ def _open(path: Path, max_pixels: int) -> Any:
     try:
         import zarr
     except ImportError as error:
-        raise MissingDependencyError("reading zarr needs the package zarr: pip install 'zarr>=3'") from error
+        raise MissingDependencyError("reading zarr needs the package zarr: pip install 'sam2-tools[batch]'") from error
     try:
         return zarr.open(str(path), mode="r")
     except (OSError, ValueError, KeyError, TypeError) as error:
