@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128, help="model input side")
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--image", type=int, default=512, help="side of the frames")
+    today = ROOT / "benchmarks" / "results" / f"{datetime.date.today()}-memory.json"
+    parser.add_argument("--out", type=Path, default=today)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     model = Sam2(MODELS[arguments.model].at_side(arguments.side)).eval()
@@ -76,9 +78,8 @@ def main() -> None:
     first, last = rows[min(1, len(rows) - 1)], rows[-1]
     growth = last["resident_mb"] / first["resident_mb"] - 1
     print(f"growth from {first['frames']} to {last['frames']} frames: {100 * growth:.1f} %")
-    path = ROOT / "benchmarks" / "results" / f"{datetime.date.today()}-memory.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({**vars(arguments), "rows": rows, "growth": round(growth, 4)}, indent=1) + "\n")
+    settings = {name: value for name, value in vars(arguments).items() if name != "out"}
+    arguments.out.write_text(json.dumps({**settings, "rows": rows, "growth": round(growth, 4)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
