@@ -126,11 +126,12 @@ class TiffFrames(Reader):
         """Pages in a compression that tifffile leaves to imagecodecs (LZW, JPEG …), if Pillow gives the same dtype."""
         from PIL import Image
 
+        expected = (*_read_errors(), SyntaxError, EOFError, Image.DecompressionBombError)
         try:
             with Image.open(self._path) as image:
                 image.seek(page)
                 plane = np.array(image)
-        except (SyntaxError, EOFError, Image.DecompressionBombError, *_DAMAGE_ERRORS):
+        except expected:
             plane = np.empty(0)
         if plane.dtype != self._series.dtype or plane.size != np.prod(self._plane_shape):
             raise FramesError(
