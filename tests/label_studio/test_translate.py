@@ -1,0 +1,572 @@
+"""Label Studio's JSON to prompts and masks back to it: recorded requests, laws, and what must not crash a server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from ls_backend import (
+    LabelConfigError,
+    ObjectLabel,
+    Outline,
+    context_results,
+    decode_brush_rle,
+    encode_brush_rle,
+    mask_from_polygon,
+    parse_label_config,
+    polygons_from_mask,
+    prediction,
+    read_prompts,
+    results_from_masks,
+    task_results,
+)
+from ls_backend.regions import Canvas
+from sam2_engine.errors import EngineError, ImageTooLargeError, PromptError, ShapeError, UnknownObjectError
+from sam2_engine.outputs import FrameMasks
+from sam2_engine.prompts import Box, Click
+
+Mask = NDArray[np.bool_]
+RECORDED = Path(__file__).parent / "recorded"
+CONFIG = """
+<View>
+  <Image name="image" value="$image"/>
+  <KeyPointLabels name="kp" toName="image" smart="true"><Label value="Cat"/><Label value="Dog"/></KeyPointLabels>
+  <BrushLabels name="brush" toName="image" smart="false"><Label value="Cat"/></BrushLabels>
+  <PolygonLabels name="poly" toName="image"><Label value="Cat"/><Label value="Dog"/></PolygonLabels>
+  <RectangleLabels name="rect" toName="image"><Label value="Cat"/><Label value="Dog"/></RectangleLabels>
+</View>
+"""
+PAGES = """
+<View><Image name="image" valueList="$images"/>
+<BrushLabels name="brush" toName="image"><Label value="Cat"/></BrushLabels></View>
+"""
+SIZE = (47, 61)
+
+percents = st.floats(0, 100, allow_subnormal=False)
+sizes = array_shapes(min_dims=2, max_dims=2, max_side=5000)
+
+
+def recorded(name: str) -> Any:
+    return json.loads((RECORDED / f"{name}.json").read_text())
+
+
+def marked(kind: str, value: dict[str, Any], label: str = "Cat", **more: Any) -> dict[str, Any]:
+    """A region as the editor sends it."""
+    return {
+        "original_width": SIZE[1],
+        "original_height": SIZE[0],
+        "image_rotation": 0,
+        "value": {**value, kind: [label]},
+        "from_name": kind,
+        "to_name": "image",
+        "type": kind,
+        "origin": "manual",
+        **more,
+    }
+
+
+def point(x: float, y: float, label: str = "Cat", **more: Any) -> dict[str, Any]:
+    return marked("keypointlabels", {"x": x, "y": y, "width": 0.2}, label, **more)
+
+
+def rectangle(x: float, y: float, width: float, height: float, rotation: float = 0, **more: Any) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": rotation}
+    return marked("rectanglelabels", value, **more)
+
+
+def brush(mask: Mask, **more: Any) -> dict[str, Any]:
+    size = {"original_height": mask.shape[0], "original_width": mask.shape[1]}
+    return marked("brushlabels", {"format": "rle", "rle": encode_brush_rle(mask)}, **{**size, **more})
+
+
+def stroke(*points: float, width: float = 10, kind: str = "add") -> dict[str, Any]:
+    return {"type": kind, "relativePoints": list(points), "relativeStrokeWidth": width}
+
+
+def disc(size: tuple[int, int] = SIZE, radius: float = 9.0) -> Mask:
+    rows, columns = np.indices(size)
+    return (rows - size[0] // 2) ** 2 + (columns - size[1] // 2) ** 2 < radius**2
+
+
+def one_object(mask: Mask, score: float = 0.5, frame: int = 0) -> FrameMasks:
+    return FrameMasks(frame, {"a": mask}, {"a": score})
+
+
+class TestLabelConfig:
+    def test_names_kinds_labels_and_pictures_are_read(self) -> None:
+        config = parse_label_config(recorded("clicks")["request"]["label_config"])
+        assert [(image.name, image.data_key, image.is_list) for image in config.images] == [("image", "image", False)]
+        assert [(control.name, control.kind) for control in config.controls] == [
+            ("brush", "brushlabels"),
+            ("kp", "keypointlabels"),
+            ("rect", "rectanglelabels"),
+            ("poly", "polygonlabels"),
+        ]
+        assert all(control.labels == ("Cat", "Dog") and control.to_names == ("image",) for control in config.controls)
+
+    def test_a_list_of_pictures_is_told_from_one(self) -> None:
+        (image,) = parse_label_config(recorded("pages")["request"]["label_config"]).images
+        assert (image.data_key, image.is_list) == ("images", True)
+
+    def test_smart_is_the_default_and_can_be_switched_off(self) -> None:
+        smart = {control.name: control.is_smart for control in parse_label_config(CONFIG).controls}
+        assert smart == {"kp": True, "brush": False, "poly": True, "rect": True}
+
+    def test_an_alias_stands_for_the_value(self) -> None:
+        config = parse_label_config(CONFIG.replace('value="Dog"', 'value="Hund" alias="Dog"'))
+        assert config.controls[0].labels == ("Cat", "Dog")
+
+    def test_labels_from_the_task_accept_any(self) -> None:
+        config = parse_label_config(
+            '<View><Image name="i" value="$i"/><BrushLabels name="b" toName="i" value="$options"/></View>'
+        )
+        assert config.output("i", "whatever").offers("whatever")
+
+    @pytest.mark.parametrize(
+        ("label", "kind", "name"),
+        [("Cat", None, "brush"), ("Dog", None, "poly"), (None, None, "brush"), ("Cat", "rectanglelabels", "rect")],
+    )
+    def test_the_tag_for_masks_offers_the_label_and_is_the_most_faithful(
+        self, label: str | None, kind: Any, name: str
+    ) -> None:
+        assert parse_label_config(CONFIG).output("image", label, kind).name == name
+
+    def test_a_config_without_a_tag_for_masks_says_what_to_add(self) -> None:
+        config = parse_label_config(recorded("task_opened")["request"]["label_config"])
+        with pytest.raises(LabelConfigError, match="BrushLabels"):
+            config.output("image", "Cat")
+
+    def test_an_unknown_picture_is_an_error(self) -> None:
+        with pytest.raises(LabelConfigError, match="scan"):
+            parse_label_config(CONFIG).output("scan", "Cat")
+
+    @pytest.mark.parametrize("xml", ["", "<View>", "no", '<!DOCTYPE a [<!ENTITY b "c">]><View>&b;</View>'])
+    def test_what_is_no_config_is_refused(self, xml: str) -> None:
+        with pytest.raises(LabelConfigError):
+            parse_label_config(xml)
+
+
+class TestRecordedRequests:
+    def read(self, name: str) -> Any:
+        results = context_results(recorded(name)["request"])
+        assert results is not None
+        return read_prompts(results)
+
+    def test_clicks_of_a_label_are_one_object_in_fractions_of_pixels(self) -> None:
+        (found,) = self.read("clicks")
+        (step,) = found.steps
+        assert [click.positive for click in step.clicks] == [True, True, False]
+        assert (step.clicks[0].x, step.clicks[0].y) == pytest.approx(
+            (28.10098792535675 * 6.4, 40.486644712769845 * 4.8)
+        )
+        assert (found.target, found.size, found.frame) == (ObjectLabel("image", "Cat"), (480, 640), 0)
+        assert found.region_ids == ("mK3thcay2S", "wTHUqylseJ", "Fu5m1xJa96")
+
+    def test_a_rectangle_is_a_box(self) -> None:
+        (found,) = self.read("box")
+        (step,) = found.steps
+        box = step.box
+        assert box is not None and not step.clicks
+        assert (box.x0, box.y0) == pytest.approx((344.2371, 162.0198), abs=1e-4)
+        assert (box.x1 - box.x0, box.y1 - box.y0) == pytest.approx((201.6246, 229.0231), abs=1e-4)
+
+    def test_a_click_and_a_rectangle_are_one_object(self) -> None:
+        (found,) = self.read("click_and_box")
+        assert found.steps[0].clicks == (Click(128, 96),)
+        assert found.steps[0].box == Box(64, 48, 256, 240)
+
+    def test_a_turned_view_changes_no_coordinate(self) -> None:
+        (found,) = self.read("turned_view")
+        assert found.image_rotation == 90
+        (click,) = found.steps[0].clicks
+        assert (click.x, click.y) == pytest.approx((20.746432491767305 * 6.4, 19.319429198682755 * 4.8))
+
+    def test_the_page_is_the_frame(self) -> None:
+        request = recorded("pages")["request"]
+        results = context_results(request)
+        assert results is not None
+        moved = [{**result, "id": "other", "item_index": 3} for result in results]
+        assert [found.frame for found in read_prompts(results + moved)] == [0, 3]
+        assert len({found.obj for found in read_prompts(results + moved)}) == 1
+
+    def test_an_emptied_context_has_no_regions_and_an_opened_task_no_context(self) -> None:
+        assert context_results(recorded("nothing_marked")["request"]) == []
+        assert context_results(recorded("task_opened")["request"]) is None
+
+    def test_regions_on_a_video_are_passed_over(self) -> None:
+        assert self.read("video") == ()
+
+    def test_a_brush_cut_short_is_refused(self) -> None:
+        with pytest.raises(PromptError, match="cut short"):
+            self.read("brush_cut_short_and_history")
+
+    def test_the_newest_draft_and_annotation_are_read(self) -> None:
+        (task,) = recorded("brush_cut_short_and_history")["request"]["tasks"]
+        (annotated,) = read_prompts(task_results(task, "annotations"))
+        assert annotated.region_ids == ("m535845",)
+        assert [found.region_ids for found in read_prompts(task_results(task, "drafts"))] == [
+            ("m526612",),
+            ("m526656",),
+        ]
+        assert task_results(task, "predictions") == []
+
+    def test_an_accepted_mask_with_two_results_is_one_object_and_strokes_are_drawn(self) -> None:
+        (task,) = recorded("brush_cut_short_and_history")["request"]["tasks"]
+        found = read_prompts(task["drafts"][2]["result"])
+        assert [(one.obj, one.region_ids) for one in found] == [
+            ("image/Dog/1", ("m524519",)),
+            ("image/Cat/1", ("m524726",)),
+            ("image/Cat/2", ("V8Zli8qyBs",)),
+        ]
+        strokes = found[2].steps[0].mask
+        assert strokes is not None
+        # Two legs, 11.05 pixels wide, with round ends.
+        points = np.array([(137.0, 330.7), (197.4, 343.2), (258.5, 354.2)])
+        area = 11.05 * np.linalg.norm(np.diff(points, axis=0), axis=1).sum() + math.pi * 11.05**2 / 4
+        assert strokes.sum() == pytest.approx(area, rel=0.03)
+        assert strokes[343, 197] and not strokes[300, 197]
+
+    def test_masks_that_were_accepted_as_answers_are_written_byte_for_byte(self) -> None:
+        answer = recorded("pages")["response"]["results"][0]["result"]
+        config = parse_label_config(recorded("pages")["request"]["label_config"])
+        for region in answer:
+            mask = decode_brush_rle(region["value"]["rle"], (480, 640))
+            found = FrameMasks(region["item_index"], {7: mask}, {7: region["score"]})
+            (ours,) = results_from_masks(found, {7: ObjectLabel("image", "Cat")}, config)
+            assert {**ours, "id": region["id"]} == region
+
+
+class TestPrompts:
+    def test_every_rectangle_is_an_object_and_clicks_go_where_they_lie(self) -> None:
+        found = read_prompts(
+            [
+                rectangle(0, 0, 40, 40),
+                rectangle(60, 60, 20, 20),
+                point(70, 70),
+                point(10, 10, is_positive=False),
+                point(95, 95),
+            ]
+        )
+        assert [len(one.steps[0].clicks) for one in found] == [1, 2]
+        assert [one.obj for one in found] == ["image/Cat/1", "image/Cat/2"]
+
+    def test_a_click_in_two_rectangles_belongs_to_the_smaller(self) -> None:
+        large, small = read_prompts([rectangle(0, 0, 90, 90), rectangle(20, 20, 10, 10), point(25, 25)])
+        assert (len(large.steps[0].clicks), len(small.steps[0].clicks)) == (0, 1)
+
+    def test_labels_are_kept_apart(self) -> None:
+        found = read_prompts([point(1, 1), point(2, 2, "Dog"), point(3, 3)])
+        assert [(one.target.label, len(one.steps[0].clicks)) for one in found] == [("Cat", 2), ("Dog", 1)]
+
+    def test_a_mask_comes_first_and_clicks_correct_it(self) -> None:
+        (found,) = read_prompts([point(50, 50, is_positive=False), brush(disc())])
+        mask, clicks = found.steps
+        assert mask.mask is not None and clicks.clicks[0].positive is False
+        np.testing.assert_array_equal(mask.mask, disc())
+
+    def test_a_click_that_does_not_say_is_positive_and_a_flag_in_the_value_counts(self) -> None:
+        flagged = point(2, 2)
+        flagged["value"]["positive"] = False
+        (found,) = read_prompts([point(1, 1), flagged])
+        assert [click.positive for click in found.steps[0].clicks] == [True, False]
+
+    @pytest.mark.parametrize("rotation", [90, -270])
+    def test_a_quarter_turn_is_clockwise_about_the_first_corner(self, rotation: float) -> None:
+        # 20 percent of 61 columns lie along the rows then, 10 percent of 47 rows to the left.
+        (found,) = read_prompts([rectangle(50, 20, 20, 10, rotation)])
+        box = found.steps[0].box
+        assert box is not None
+        assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((30.5 - 4.7, 9.4, 30.5, 9.4 + 12.2))
+
+    @pytest.mark.property
+    @given(st.floats(-360, 360), st.floats(5, 40), st.floats(5, 40))
+    def test_the_box_of_a_turned_rectangle_touches_it_on_all_sides(
+        self, rotation: float, width: float, height: float
+    ) -> None:
+        (found,) = read_prompts([rectangle(40, 40, width, height, rotation)])
+        box = found.steps[0].box
+        assert box is not None
+        w, h, angle = width * 0.61, height * 0.47, math.radians(rotation)
+        expected_width = abs(w * math.cos(angle)) + abs(h * math.sin(angle))
+        expected_height = abs(w * math.sin(angle)) + abs(h * math.cos(angle))
+        assert (box.x1 - box.x0, box.y1 - box.y0) == pytest.approx((expected_width, expected_height))
+
+    def test_strokes_add_and_erase_after_the_run_lengths(self) -> None:
+        region = brush(disc())
+        region["value"]["touches"] = [stroke(0, 0, 0, 100), stroke(50, 50, kind="eraser", width=8)]
+        (found,) = read_prompts([region])
+        mask = found.steps[0].mask
+        assert mask is not None
+        assert mask[:, 0].all() and not mask[23, 30] and mask[23, 36]
+
+    def test_a_polygon_is_a_mask(self) -> None:
+        (found,) = read_prompts([marked("polygonlabels", {"points": [[0, 0], [49, 0], [49, 100], [0, 100]]})])
+        mask = found.steps[0].mask
+        assert mask is not None
+        np.testing.assert_array_equal(mask.all(axis=0), np.arange(61) + 0.5 < 0.49 * 61)
+
+    def test_the_label_may_stand_in_a_second_result_of_the_same_id(self) -> None:
+        drawn = rectangle(0, 0, 10, 10, id="r", type="rectangle")
+        del drawn["value"]["rectanglelabels"]
+        named = {**drawn, "type": "labels", "value": {**drawn["value"], "labels": ["Dog"]}}
+        for results in ([drawn, named], [named, drawn]):
+            (found,) = read_prompts(results)
+            assert (found.target.label, found.region_ids) == ("Dog", ("r",))
+
+    def test_percents_and_masks_are_carried_to_a_picture_loaded_at_another_size(self) -> None:
+        (found,) = read_prompts([point(50, 50), brush(disc(), id="b")], size=(94, 122))
+        assert found.size == (94, 122)
+        mask, clicks = found.steps
+        assert clicks.clicks == (Click(61, 47),)
+        assert mask.mask is not None
+        np.testing.assert_array_equal(mask.mask, disc().repeat(2, axis=0).repeat(2, axis=1))
+
+    def test_a_picture_loaded_without_its_exif_orientation_is_refused(self) -> None:
+        with pytest.raises(PromptError, match="EXIF"):
+            read_prompts([point(1, 1)], size=SIZE[::-1])
+
+    def test_a_picture_without_a_size_is_refused_unless_it_is_given(self) -> None:
+        bare = {key: item for key, item in point(50, 50).items() if not key.startswith("original")}
+        with pytest.raises(PromptError, match="original_width"):
+            read_prompts([bare])
+        assert read_prompts([bare], size=(10, 20))[0].steps[0].clicks == (Click(10, 5),)
+
+    def test_other_kinds_of_results_are_passed_over(self) -> None:
+        choice = {"type": "choices", "from_name": "c", "to_name": "image", "value": {"choices": ["good"]}}
+        assert read_prompts([choice, {"type": "rating", "value": {"rating": 3}}, {"type": "labels"}]) == ()
+
+    @pytest.mark.parametrize(
+        "region",
+        [
+            point(float("nan"), 1),
+            point("1", 1),  # type: ignore[arg-type]
+            point(10**400, 1),
+            point(True, 1),
+            rectangle(10, 10, 0, 5),
+            rectangle(10, 10, -5, 5),
+            rectangle(10, 10, 5, 5, "a lot"),  # type: ignore[arg-type]
+            brush(np.zeros(SIZE, bool)),
+            marked("brushlabels", {"format": "rle", "rle": "…"}),
+            marked("brushlabels", {"touches": "…"}),
+            marked("brushlabels", {"touches": [stroke(1, 2, 3)]}),
+            marked("brushlabels", {"touches": [stroke(1, 1, width=1e300)]}),
+            marked("polygonlabels", {"points": [[0, 0], [1, 1]]}),
+            marked("polygonlabels", {"points": [[0, 0], [1, "x"], [2, 2]]}),
+            marked("polygonlabels", {"points": [[0, 0], [1, 10**400], [2, 2]]}),
+            marked("polygonlabels", {"points": [[200, 200], [300, 200], [300, 300]]}),
+            {**point(1, 1), "item_index": -1},
+            {**point(1, 1), "item_index": "0"},
+            {**point(1, 1), "original_width": 0},
+            {**point(1, 1), "original_width": None},
+            ["no", "region"],
+        ],
+    )
+    def test_what_cannot_be_used_is_a_named_error(self, region: Any) -> None:
+        with pytest.raises(PromptError):
+            read_prompts([region])
+
+    def test_a_picture_beyond_the_pixel_limit_is_refused(self) -> None:
+        with pytest.raises(ImageTooLargeError):
+            read_prompts([{**brush(disc()), "original_width": 10**6, "original_height": 10**6}])
+
+    @pytest.mark.parametrize("request_", [None, [], {"params": 3}, {"params": {"context": {"result": {}}}}])
+    def test_requests_of_another_form_are_refused(self, request_: Any) -> None:
+        with pytest.raises(PromptError):
+            context_results(request_)
+
+    @pytest.mark.parametrize(
+        "request_", [{}, {"params": None}, {"params": {"context": None}}, {"params": {"context": {}}}]
+    )
+    def test_a_missing_context_is_none(self, request_: Any) -> None:
+        assert context_results(request_) is None
+
+    def test_cancelled_annotations_are_passed_over(self) -> None:
+        kept = {"result": [point(1, 1)], "created_at": "2026-01-01T00:00:00Z"}
+        cancelled = {"result": [], "created_at": "2026-01-02T00:00:00Z", "was_cancelled": True}
+        assert task_results({"annotations": [cancelled, kept]}, "annotations") == kept["result"]
+        assert task_results({}, "drafts") == []
+
+    json_values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=4),
+        max_leaves=6,
+    )
+
+    @pytest.mark.property
+    @given(
+        st.sampled_from(["keypointlabels", "rectanglelabels", "brushlabels", "polygonlabels"]),
+        st.dictionaries(
+            st.sampled_from(["x", "y", "width", "height", "rotation", "rle", "points", "touches"]), json_values
+        ),
+        st.dictionaries(
+            st.sampled_from(
+                ["id", "type", "to_name", "item_index", "original_width", "image_rotation", "is_positive", "value"]
+            ),
+            json_values,
+        ),
+    )
+    def test_any_json_gives_prompts_or_a_named_error(
+        self, kind: str, value: dict[str, Any], more: dict[str, Any]
+    ) -> None:
+        region = {**marked(kind, {"x": 1, "y": 2, "width": 3, "height": 4, **value}), **more}
+        try:
+            assert len(read_prompts([region])) <= 1
+        except EngineError as error:
+            assert str(error)
+
+
+class TestResults:
+    config = parse_label_config(CONFIG)
+    cat = {"a": ObjectLabel("image", "Cat")}  # noqa: RUF012
+
+    @pytest.mark.property
+    @given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=19)))
+    def test_a_brush_region_reads_back_as_the_mask(self, mask: Mask) -> None:
+        results = results_from_masks(one_object(mask), self.cat, self.config)
+        assert len(results) == mask.any()
+        for found in read_prompts(results):
+            assert found.steps[0].mask is not None
+            np.testing.assert_array_equal(found.steps[0].mask, mask)
+
+    @pytest.mark.property
+    @given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=19)))
+    def test_exact_polygons_read_back_as_the_mask_with_its_holes_and_parts(self, mask: Mask) -> None:
+        outline = Outline(tolerance_px=0, min_area_px=0)
+        results = results_from_masks(one_object(mask), self.cat, self.config, kind="polygonlabels", outline=outline)
+        back = np.zeros_like(mask)
+        for found in read_prompts(results):
+            assert found.steps[0].mask is not None
+            assert not (back & found.steps[0].mask).any()
+            back |= found.steps[0].mask
+        np.testing.assert_array_equal(back, mask)
+
+    @pytest.mark.property
+    @given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=19)))
+    def test_a_rectangle_holds_the_mask_tightly(self, mask: Mask) -> None:
+        results = results_from_masks(one_object(mask), self.cat, self.config, kind="rectanglelabels")
+        assert len(results) == mask.any()
+        for found in read_prompts(results):
+            box = found.steps[0].box
+            assert box is not None
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            expected = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx(expected, abs=1e-9)
+
+    def test_one_page_has_no_item_index_and_several_have_the_frame(self) -> None:
+        found = one_object(disc(), frame=2)
+        assert "item_index" not in results_from_masks(found, self.cat, self.config)[0]
+        assert results_from_masks(found, self.cat, parse_label_config(PAGES))[0]["item_index"] == 2
+
+    def test_ids_are_never_used_twice(self) -> None:
+        ids = {results_from_masks(one_object(disc()), self.cat, self.config)[0]["id"] for _ in range(50)}
+        assert len(ids) == 50 and all(len(name) >= 8 for name in ids)
+
+    @pytest.mark.parametrize("score", [float("nan"), float("inf")])
+    def test_a_score_that_is_not_finite_is_left_out(self, score: float) -> None:
+        (region,) = results_from_masks(one_object(disc(), score), self.cat, self.config)
+        assert "score" not in region
+
+    def test_scores_become_plain_floats_and_the_whole_goes_through_json(self) -> None:
+        found = FrameMasks(0, {"a": disc(), "b": disc()}, {"a": np.float32(0.5), "b": 0.75})
+        results = results_from_masks(found, {**self.cat, "b": ObjectLabel("image", "Dog")}, self.config)
+        answer = json.loads(json.dumps(prediction(results, "v1"), allow_nan=False))
+        assert (answer["score"], answer["model_version"]) == (0.625, "v1")
+        assert [region["value"][region["type"]] for region in answer["result"]] == [["Cat"], ["Dog"]]
+        assert prediction([], "v1")["score"] == 0.0
+
+    def test_an_unoffered_label_is_left_out_with_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.WARNING):
+            (region,) = results_from_masks(one_object(disc()), {"a": ObjectLabel("image", "Emu")}, self.config)
+        assert set(region["value"]) == {"format", "rle"} and "Emu" in caplog.text
+
+    def test_a_brush_mask_has_the_size_that_the_browser_knows(self) -> None:
+        (region,) = results_from_masks(one_object(disc()), self.cat, self.config, original_size=(94, 122))
+        assert (region["original_height"], region["original_width"]) == (94, 122)
+        assert decode_brush_rle(region["value"]["rle"], (94, 122)).sum() == 4 * disc().sum()
+
+    def test_the_turn_of_the_view_is_sent_back(self) -> None:
+        assert (
+            results_from_masks(one_object(disc()), self.cat, self.config, image_rotation=90)[0]["image_rotation"] == 90
+        )
+
+    def test_objects_and_masks_of_another_form_are_named_errors(self) -> None:
+        with pytest.raises(UnknownObjectError):
+            results_from_masks(one_object(disc()), {}, self.config)
+        with pytest.raises(ShapeError):
+            results_from_masks(one_object(disc()[None]), self.cat, self.config)
+
+
+class TestOutlines:
+    def ring(self) -> Mask:
+        return disc(radius=18) & ~disc(radius=8)
+
+    def drawn(self, mask: Mask, outline: Outline) -> Mask:
+        parts = [mask_from_polygon(polygon, mask.shape) for polygon in polygons_from_mask(mask, outline)]
+        return np.logical_or.reduce([np.zeros_like(mask), *parts])
+
+    def test_tolerance_saves_points_and_keeps_the_form(self) -> None:
+        exact, loose = (polygons_from_mask(disc(radius=20), Outline(tolerance_px=px))[0] for px in (0, 1))
+        assert len(loose) < len(exact) / 3
+        difference = self.drawn(disc(radius=20), Outline(tolerance_px=1)) ^ disc(radius=20)
+        assert difference.mean() < 0.02
+
+    def test_holes_are_cut_or_filled(self) -> None:
+        np.testing.assert_array_equal(self.drawn(self.ring(), Outline(0, holes="cut")), self.ring())
+        np.testing.assert_array_equal(self.drawn(self.ring(), Outline(0, holes="fill")), disc(radius=18))
+
+    @pytest.mark.parametrize(("min_area_px", "is_kept"), [(4, True), (5, False)])
+    def test_small_parts_and_holes_are_left_out(self, min_area_px: int, is_kept: bool) -> None:
+        mask = disc(radius=15)
+        mask[22:24, 29:31] = False
+        mask[1:3, 1:3] = True
+        drawn = self.drawn(mask, Outline(0, min_area_px=min_area_px))
+        assert bool(drawn[1, 1]) == is_kept
+        assert bool(drawn[22, 29]) == (not is_kept)
+
+    def test_the_largest_part_comes_first(self) -> None:
+        mask = np.zeros((30, 30), bool)
+        mask[:5, :5] = mask[10:, 10:] = True
+        first, second = polygons_from_mask(mask)
+        assert first.min() >= 10 > second.max()
+
+    def test_a_part_smaller_than_the_tolerance_stays_a_polygon(self) -> None:
+        mask = np.zeros((9, 9), bool)
+        mask[4, 4] = True
+        (polygon,) = polygons_from_mask(mask, Outline(tolerance_px=5, min_area_px=0))
+        assert len(polygon) >= 3
+
+    def test_settings_without_sense_are_refused(self) -> None:
+        for wrong in ({"tolerance_px": -1.0}, {"tolerance_px": float("nan")}, {"min_area_px": -1}, {"holes": "no"}):
+            with pytest.raises(ValueError, match="expected"):
+                Outline(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.property
+@given(percents, percents, sizes)
+def test_percents_come_back_from_pixels(x: float, y: float, size: tuple[int, int]) -> None:
+    canvas = Canvas(size)
+    pixels = canvas.to_pixels(x, y)
+    assert 0 <= pixels[0] <= size[1] and 0 <= pixels[1] <= size[0]
+    assert canvas.to_percent(*pixels) == pytest.approx((x, y), rel=1e-12, abs=1e-6)
+
+
+@pytest.mark.property
+@given(sizes, st.data())
+def test_pixels_come_back_from_percents(size: tuple[int, int], data: st.DataObject) -> None:
+    x, y = (data.draw(st.integers(0, extent)) for extent in size[::-1])
+    assert Canvas(size).to_pixels(*Canvas(size).to_percent(x, y)) == pytest.approx((x, y), rel=1e-12)
+
+
+def test_a_rounding_error_at_the_border_does_not_lead_out_of_the_picture() -> None:
+    assert Canvas((480, 640)).to_pixels(100.00000000000001, -1e-14) == (640, 0)
+    assert Canvas((480, 640)).to_pixels(101, -1) == pytest.approx((646.4, -4.8))
