@@ -126,12 +126,12 @@ class TiffFrames(Reader):
         """Pages in a compression that tifffile leaves to imagecodecs (LZW, JPEG …), if Pillow gives the same dtype."""
         from PIL import Image
 
-        expected = (*_read_errors(), SyntaxError, EOFError, Image.DecompressionBombError)
+        pillow_errors: tuple[type[Exception], ...] = (SyntaxError, EOFError, Image.DecompressionBombError)
         try:
             with Image.open(self._path) as image:
                 image.seek(page)
                 plane = np.array(image)
-        except expected:
+        except _read_errors() + pillow_errors:
             plane = np.empty(0)
         if plane.dtype != self._series.dtype or plane.size != np.prod(self._plane_shape):
             raise FramesError(
