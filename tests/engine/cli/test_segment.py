@@ -50,6 +50,32 @@ def test_segment_gives_what_the_predictor_gives(sam2: Run, tiny_model: Sam2, cli
         assert np.array_equal(np.asarray(Image.open(name)) > 0, masks[0] > 0)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "has_candidates"),
+    [
+        (["--point", "12,10"], True),
+        (["--point", "12,10", "--point", "30,30,-"], False),
+        (["--point", "12,10", "--box", "5,4,20,17"], False),
+        (["--box", "5,4,20,17"], False),
+    ],
+)
+def test_only_a_single_click_is_taken_as_ambiguous(
+    sam2: Run, monkeypatch: pytest.MonkeyPatch, prompts: list[str], has_candidates: bool
+) -> None:
+    from sam2_engine.image_predictor import SAM2ImagePredictor
+
+    predict, offered = SAM2ImagePredictor.predict, []
+
+    def noted(self: SAM2ImagePredictor, *arguments: Any, **settings: Any) -> Any:
+        answer = predict(self, *arguments, **settings)
+        offered.append(len(answer[0]))
+        return answer
+
+    monkeypatch.setattr(SAM2ImagePredictor, "predict", noted)
+    assert sam2("segment", "cells.png", *prompts) == 0
+    assert offered == [3 if has_candidates else 1]
+
+
 def test_segment_labels_several_objects_and_tells_json_the_same(sam2: Run) -> None:
     prompts = ["--point", "12,10", "--object", "7", "--box", "20,20,40,36"]
     assert sam2("segment", "cells.png", *prompts, "--out", "labels.tif", "--json", "found.json") == 0

@@ -59,7 +59,15 @@ def test_training_that_was_stopped_and_resumed_equals_one_that_was_not(
     complaint = capfd.readouterr()[1]
     assert "stopped after step 2 of 3" in complaint
     assert "sam2 train --resume --out parts" in complaint
+    done = []
+
+    def noted(run: loop.Run, *arguments: Any) -> Any:
+        done.append(run.step)
+        return step(run, *arguments)
+
+    monkeypatch.setattr(loop, "_train_step", noted)
     assert main(["train", "--resume", "--out", "parts", "--workers", "0"]) == 0
+    assert done == [2], "finished steps are not done again"
     whole, parts = (torch.load(f"{name}/run.pt", weights_only=True)["average"] for name in ("whole", "parts"))
     assert all(torch.allclose(whole[name], parts[name], atol=1e-6) for name in whole)
 
