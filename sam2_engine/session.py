@@ -226,7 +226,8 @@ class Session:
 
         Yields
         ------
-        FrameMasks of one frame after the other, the start frame included (in ``both``, once)
+        FrameMasks of one frame after the other, the start frame included. In ``both`` a frame comes again only where
+        it has an object on the way back that it did not have on the way there
 
         Raises
         ------
@@ -235,13 +236,15 @@ class Session:
         """
         directions: tuple[Direction, ...] = (1, -1) if way == "both" else ((1,) if way == "forward" else (-1,))
         chosen = None if objects is None else tuple(objects)
-        seen: set[int] = set()
+        seen: set[tuple[int, ObjectId]] = set()
         for direction in directions:
             for frame, entries in self.steps(direction, start=start, max_frames=max_frames, objects=chosen):
                 masks = self._hand_out(frame, entries)
-                if frame not in seen or way != "both":
+                # Going back over prompted frames tells nothing new, unless an object was prompted after them only.
+                new = {(frame, obj) for obj in entries} - seen
+                if new or way != "both":
                     yield masks
-                seen.add(frame)
+                seen |= new
 
     def steps(
         self,

@@ -14,10 +14,16 @@ from .layers import Attention
 from .position import rotary_table, rotate
 
 
+QUERIES_AT_ONCE = 256
+"""Rows of the attention matrix that are made at a time: 256 × 28,736 scores stay in a CPU's last cache."""
+
+
 class RotaryAttention(Attention):
     """One-head attention whose queries and leading keys carry rotary positions of an ``H × W`` grid."""
 
-    def forward_grid(self, queries: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int) -> Tensor:
+    def forward_grid(
+        self, queries: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int
+    ) -> Tensor:
         """Attend with rotary positions.
 
         Parameters
@@ -30,18 +36,41 @@ class RotaryAttention(Attention):
         -------
         [B, N, C]
         """
-        q = self.split_heads(self.q_proj(queries))
-        k = self.split_heads(self.k_proj(keys))
-        v = self.split_heads(self.v_proj(values))
-        table = rotary_table(*size, q.shape[-1], q.device)
-        q = rotate(q, table)
-        if rotated == k.shape[2]:
-            k = rotate(k, table)
+        table = rotary_table(*size, self.q_proj.out_features, queries.device)
+        q = rotate(self.q_proj(queries), table)
+        k = self.k_proj(keys)
+        turned = rotate(k[:, :rotated], table)
+        k = turned if rotated == k.shape[1] else torch.cat((turned, k[:, rotated:]), dim=1)
+        if self._values_are_narrow(values):
+            attended = self.v_proj(_attend_in_rows(q, k, values))
         else:
-            k = torch.cat((rotate(k[:, :, :rotated], table), k[:, :, rotated:]), dim=2)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
+            v = self.v_proj(values)
+            attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        out: Tensor = self.out_proj(attended)
         return out
+
+    def _values_are_narrow(self, values: Tensor) -> bool:
+        """Whether to average memories before they are projected.
+
+        Weights of attention sum to one and values carry no position, so both orders give the same; averaging 64
+        channels instead of 256 saves three eighths of the work. Only on the CPU and without gradients: elsewhere the
+        fused kernel is quicker, or the attention matrix would have to be kept.
+        """
+        narrow = values.shape[-1] * 2 <= self.v_proj.out_features
+        plain = values.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return narrow and plain and values.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _attend_in_rows(q: Tensor, k: Tensor, values: Tensor) -> Tensor:
+    """Attention of ``[B, N, C]`` over ``[B, L, C]`` and ``[B, L, M]`` in blocks of rows; gives ``[B, N, M]``."""
+    batch, count, channels = q.shape
+    out = values.new_empty(batch, count, values.shape[2])
+    for row in range(batch):
+        keys = (k[row] * channels**-0.5).T
+        for start in range(0, count, QUERIES_AT_ONCE):
+            part = slice(start, start + QUERIES_AT_ONCE)
+            out[row, part] = torch.softmax(q[row, part] @ keys, dim=-1) @ values[row]
+    return out
 
 
 class MemoryLayer(nn.Module):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ..config import Contrast
+from ..errors import FramesError
 from ..pixels import sequence_range, to_model_input
 from .clip import ClipBatch, PromptKind, Script
 from .config import TrainConfig
@@ -92,7 +93,7 @@ class Steps(Dataset[Step]):
                 truth = labels[:, None] == chosen[None, :, None, None]
                 dense = torch.from_numpy(np.stack([dense_targets(plane) for plane in labels]))
                 return model_inputs(clip, side, self.contrast), truth, dense
-        raise ValueError("the training data showed no object of sensible size in 20 samples; check the labels")
+        raise FramesError("the training data showed no object of sensible size in 20 samples; check the labels")
 
 
 def choose_objects(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

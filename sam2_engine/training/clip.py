@@ -88,12 +88,12 @@ def run_clip(
     num_frames, num_clips = clip.pixels.shape[:2]
     bank, last = MemoryBank(), None
     for frame in range(num_frames):
-        rows = torch.arange(num_clips, device=clip.pixels.device).repeat_interleave(clip.objects_per_clip)
+        rows = torch.arange(num_clips, device=everything.embedding.device).repeat_interleave(clip.objects_per_clip)
         features = everything.select(rows + frame * num_clips)
         truth = clip.truth[frame]
         if frame == 0 and script.prompt == "mask":
             rounds = []
-            last = tracker.accept_mask(features, _full_size(truth, tracker.config.image_side, clip.pixels.device))
+            last = tracker.accept_mask(features, _full_size(truth, tracker.config.image_side, tracker.model.device))
         else:
             rounds = _rounds(tracker, features, truth, script, policy, bank, frame, last, rng)
             last = rounds[-1]

@@ -186,11 +186,12 @@ def _clip_loss(run: Run, step: Step, config: TrainConfig) -> tuple[Tensor, float
     """Mean loss of all rounds on all frames plus that of the side task, and the mean IoU of the best masks."""
     weights = LossWeights.warm_up() if step.index < config.focal_start * config.steps else LossWeights(balanced=0.3)
     tracker = Tracker(run.model)
-    features = run.model.encode_image(step.batch.pixels.flatten(0, 1))
+    device = run.model.device
+    features = run.model.encode_image(step.batch.pixels.flatten(0, 1).to(device))
     rng = np.random.default_rng((config.seed, step.index, 1))
     losses, ious = [], []
     for frame, rounds in run_clip(tracker, step.batch, features, step.script, tracker.default_policy(), rng):
-        truth = torch.from_numpy(step.batch.truth[frame])
+        truth = torch.from_numpy(step.batch.truth[frame]).to(device)
         present = truth.flatten(1).any(dim=1)
         for decision in rounds:
             assert decision.candidates is not None, "rounds are decoded"
@@ -198,7 +199,7 @@ def _clip_loss(run: Run, step: Step, config: TrainConfig) -> tuple[Tensor, float
             losses.append(found.total)
             best = found.true_iou.gather(1, found.best[:, None])[present]
             ious.append(float(best.mean()) if len(best) else 1.0)
-    side_task = dense_loss(run.dense(features), step.batch.dense.flatten(0, 1))
+    side_task = dense_loss(run.dense(features), step.batch.dense.flatten(0, 1).to(device))
     fade = config.dense * (1 - step.index / config.steps)
     return torch.stack(losses).mean() + fade * side_task, float(np.mean(ious))
 

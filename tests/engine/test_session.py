@@ -66,6 +66,13 @@ def test_each_object_starts_at_its_own_anchor(session: Session) -> None:
     assert [set(objects) for objects in backward.values()] == [{2}] * 3 + [{1, 2}] * 2
 
 
+def test_going_both_ways_yields_every_object_on_every_frame(session: Session) -> None:
+    session.prompt(1, 0, FIRST)
+    session.prompt(2, 4, SECOND)
+    pairs = [(m.frame, obj) for m in session.propagate("both") for obj in m.masks]
+    assert set(pairs) == {(frame, obj) for frame in range(8) for obj in (1, 2)}
+
+
 def test_closing_the_generator_keeps_what_was_done(session: Session) -> None:
     session.prompt(1, 0, FIRST)
     running = session.propagate()

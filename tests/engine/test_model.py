@@ -1,0 +1,165 @@
+"""What the network promises beyond equality with the published one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam2_engine.config import MODELS, PUBLISHED, ModelConfig, find_config
+from sam2_engine.errors import CheckpointError, CheckpointMismatchError
+from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2
+from sam2_engine.model.memory_attention import RotaryAttention
+from sam2_engine.model.prompt_encoder import DISC_LOGIT, INSIDE_LOGIT, OUTSIDE_LOGIT, draw
+
+
+def one_click(x: float = 20.0, y: float = 30.0) -> PromptTensors:
+    return PromptTensors(torch.tensor([[[x, y]]]), torch.tensor([[int(PointKind.POSITIVE)]]))
+
+
+@pytest.mark.parametrize("side", [32, 64, 96, 160])
+def test_any_multiple_of_32_is_an_input_side(tiny_model: Sam2, side: int) -> None:
+    with torch.inference_mode():
+        features = tiny_model.encode_image(torch.randn(1, 3, side, side))
+        view = tiny_model.condition(features.embedding, None)
+        candidates = tiny_model.decode(view, features.skips, one_click())
+    assert features.embedding.shape == (1, 128, side // 16, side // 16)
+    assert candidates.logits.shape == (1, 4, side // 4, side // 4)
+    assert torch.isfinite(candidates.logits).all()
+
+
+def test_skips_equal_the_two_convolutions_they_are_made_of(tiny_model: Sam2) -> None:
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        levels = tiny_model.image_encoder.trunk(pixels)
+        convs, decoder = tiny_model.image_encoder.neck.convs, tiny_model.sam_mask_decoder
+        expected = (decoder.conv_s0(convs[3](levels[0])), decoder.conv_s1(convs[2](levels[1])))
+        for skip, wanted in zip(tiny_model.encode_image(pixels).skips, expected, strict=True):
+            torch.testing.assert_close(skip, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_averaging_narrow_memories_first_changes_nothing(tiny_model: Sam2) -> None:
+    torch.manual_seed(0)
+    memory = Memory(
+        tuple(torch.randn(2, 32, 4, 4) for _ in range(3)), (0, 2, 1), torch.randn(2, 5, 128), torch.linspace(0, 1, 5)
+    )
+    embedding = torch.randn(1, 128, 4, 4)
+    with torch.inference_mode():
+        quick = tiny_model.condition(embedding, memory)
+        with mock.patch.object(RotaryAttention, "_values_are_narrow", return_value=False):
+            plain = tiny_model.condition(embedding, memory)
+    assert quick.shape == (2, 128, 4, 4)
+    torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_memories_without_pointers_are_enough(tiny_model: Sam2) -> None:
+    with torch.inference_mode():
+        view = tiny_model.condition(torch.randn(1, 128, 4, 4), Memory((torch.randn(3, 32, 4, 4),), (0,)))
+    assert view.shape == (3, 128, 4, 4)
+
+
+def test_position_tables_made_in_inference_serve_training_too() -> None:
+    model = Sam2(MODELS["nano"].at_side(64))
+    memory = Memory((torch.randn(1, 32, 4, 4),), (1,))
+    with torch.inference_mode():
+        model.condition(torch.randn(1, 128, 4, 4), memory)
+    model.condition(torch.randn(1, 128, 4, 4), memory).sum().backward()
+    assert model.maskmem_tpos_enc.grad is not None
+
+
+class TestDrawnPrompts:
+    def test_a_click_is_a_disc_at_its_place(self) -> None:
+        plane = draw(one_click(x=16 * 4 - 0.5 + 2 - 1.5, y=8 * 4), 32)
+        assert plane is not None
+        row, column = divmod(int(plane[0, 0].argmax()), 32)
+        assert (row, column) == (8, 15) or (row, column) == (8, 16)
+        assert 0.9 * DISC_LOGIT < float(plane.max()) <= DISC_LOGIT
+
+    def test_negative_clicks_are_negative(self) -> None:
+        prompts = replace(one_click(), kinds=torch.tensor([[int(PointKind.NEGATIVE)]]))
+        plane = draw(prompts, 32)
+        assert plane is not None
+        assert float(plane.min()) < -0.9 * DISC_LOGIT
+
+    def test_a_box_is_open_inside_and_closed_outside(self) -> None:
+        corners = torch.tensor([[[32.0, 32.0], [96.0, 96.0]]])
+        plane = draw(PromptTensors(corners, torch.tensor([[2, 3]])), 32)
+        assert plane is not None
+        torch.testing.assert_close(plane[0, 0, 16, 16], torch.tensor(INSIDE_LOGIT), atol=0.1, rtol=0)
+        torch.testing.assert_close(plane[0, 0, 2, 2], torch.tensor(OUTSIDE_LOGIT), atol=0.1, rtol=0)
+
+    def test_padding_draws_nothing(self) -> None:
+        padding = PromptTensors(torch.zeros(1, 1, 2), torch.tensor([[int(PointKind.PADDING)]]))
+        assert draw(padding, 32) is None
+        mask = torch.randn(1, 1, 32, 32)
+        assert draw(replace(padding, mask=mask), 32) is mask
+
+    def test_clicks_are_added_to_the_previous_logits(self) -> None:
+        mask = torch.full((1, 1, 32, 32), -3.0)
+        plane = draw(replace(one_click(), mask=mask), 32)
+        assert plane is not None
+        torch.testing.assert_close(plane[0, 0, 31, 31], torch.tensor(-3.0))
+        assert float(plane.max()) > 4
+
+
+class TestConfig:
+    @pytest.mark.parametrize("config", MODELS.values(), ids=list(MODELS))
+    def test_json_brings_it_back(self, config: ModelConfig) -> None:
+        assert ModelConfig.from_json(config.to_json()) == config
+
+    @given(st.text())
+    def test_other_text_is_a_named_error(self, text: str) -> None:
+        with pytest.raises(CheckpointError):
+            ModelConfig.from_json(text)
+
+    @pytest.mark.parametrize("config", PUBLISHED.values(), ids=list(PUBLISHED))
+    def test_weights_tell_which_model_they_are(self, config: ModelConfig) -> None:
+        with torch.device("meta"):
+            weights = Sam2(config).state_dict()
+        assert ModelConfig.from_weights(weights) == config
+
+    def test_unknown_shapes_are_named(self) -> None:
+        with pytest.raises(CheckpointMismatchError, match=r"\(0, 0\)"):
+            ModelConfig.from_weights({})
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "sam2.1_hiera_base_plus",
+            "facebook/sam2.1-hiera-base-plus",
+            "configs/sam2.1/sam2.1_hiera_b+.yaml",
+            "sam2.1_hiera_base_plus.pt",
+        ],
+    )
+    def test_a_model_goes_by_many_names(self, name: str) -> None:
+        assert find_config(name).name == "sam2.1_hiera_base_plus"
+
+    def test_an_unknown_name_lists_the_known_ones(self) -> None:
+        with pytest.raises(CheckpointError, match="sam2.1_hiera_tiny"):
+            find_config("sam9")
+
+    @pytest.mark.parametrize("side", [0, 100, -32])
+    def test_impossible_sides_are_refused(self, side: int) -> None:
+        with pytest.raises(ValueError, match="multiple of 32"):
+            MODELS["nano"].at_side(side)
+
+
+def test_reduced_precision_gives_nearly_the_same_masks(tiny_model: Sam2) -> None:
+    torch.manual_seed(1)
+    pixels = torch.randn(1, 3, 64, 64)
+
+    def logits() -> torch.Tensor:
+        features = tiny_model.encode_image(pixels)
+        return tiny_model.decode(tiny_model.condition(features.embedding, None), features.skips, one_click()).logits
+
+    with torch.inference_mode():
+        full = logits()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            reduced = logits()
+    assert reduced.dtype == torch.float32
+    assert float(F.mse_loss(reduced, full)) < 0.01 * float(full.var())
