@@ -133,7 +133,9 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         processor = names[0] if names else processor
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     return {"processor": processor, "threads": arguments.threads, "dtype": "float32", **versions}

@@ -162,9 +162,7 @@ PUBLISHED: dict[str, ModelConfig] = {
     **_both_versions("small", replace(_BASE, stages=(1, 2, 11, 2), global_blocks=(7, 10, 13))),
     **_both_versions(
         "base_plus",
-        replace(
-            _BASE, embed_dim=112, num_heads=2, stages=(2, 3, 16, 3), global_blocks=(12, 16, 20), pos_embed_side=14
-        ),
+        replace(_BASE, embed_dim=112, num_heads=2, stages=(2, 3, 16, 3), global_blocks=(12, 16, 20), pos_embed_side=14),
     ),
     **_both_versions(
         "large",

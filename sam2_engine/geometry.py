@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ResizeFilter = Literal["bilinear", "pillow"]
-"""``bilinear``: antialiased, on floats, as the published image predictor; ``pillow``: bicubic on bytes, as the published
-video predictor reads folders."""
+"""``bilinear``: antialiased, on floats, as the published image predictor; ``pillow``: bicubic on bytes, as the
+published video predictor reads folders."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Any picture to what the model reads. THE place of dtype ranges, percentiles, channel choice, mean and standard deviation.
+"""Any picture to what the model reads. THE place of dtype ranges, percentiles, channels, mean and deviation.
 
 Letters: H W image · C channels · S model side.
 """

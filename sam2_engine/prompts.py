@@ -1,7 +1,7 @@
 """What a person gives: clicks, a box, a mask, in image pixels.
 
-Coordinates are ``(x, y)``; ``(0, 0)`` is the top left corner of the image, pixel centres lie at half integers for masks,
-as in the published code: a click at column ``c`` and row ``r`` of an array is ``Click(x=c, y=r)``.
+Coordinates are ``(x, y)``, and as in the published code the pixel in column ``c`` and row ``r`` of an array is clicked
+with ``Click(x=c, y=r)``; the network adds the half pixel to its centre. Boxes name edges: 0 to the width and height.
 """
 
 from __future__ import annotations

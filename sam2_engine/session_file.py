@@ -71,7 +71,9 @@ def read_tracks(path: Path, session: Session, make_policy: Callable[[], MemoryPo
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise SessionFileError(f"{path} unpacks to more than {MAX_BYTES >> 30} GiB; it is not a session of ours")
+                raise SessionFileError(
+                    f"{path} unpacks to more than {MAX_BYTES >> 30} GiB; it is not a session of ours"
+                )
             document = json.loads(archive.read("session.json"))
             _check(document, session, path)
             tensors = read_tensors(archive.read("tensors.safetensors"))
@@ -213,4 +215,3 @@ def _mask(mask: PackedMask) -> dict[str, Any]:
 def _read_mask(item: dict[str, Any]) -> PackedMask:
     height, width = item["size"]
     return PackedMask((int(height), int(width)), base64.b64decode(item["bits"]), float(item["score"]))
-

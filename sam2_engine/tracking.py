@@ -35,7 +35,7 @@ PREVIOUS_LOGIT_LIMIT = 32.0
 """Previous logits are clamped to this before they go in again as mask prompt."""
 
 STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98
-"""A single mask whose area changes by more than 2 % when its threshold moves by 0.05 gives way to the best alternative."""
+"""A single mask whose area changes by over 2 % when its threshold moves by 0.05 gives way to the best alternative."""
 
 MAX_POINTS_FOR_ALTERNATIVES = 1
 """With more points than this a prompt is taken as unambiguous."""

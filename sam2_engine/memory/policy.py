@@ -91,7 +91,9 @@ class RecentFrames:
         spatial = [(past, 0) for past in prompted]
         spatial += [(past, slot) for past, slot in self._recent(frame, direction) if _usable(past, bank, prompted)]
         max_pointers = self.max_pointers if num_frames is None else min(num_frames, self.max_pointers)
-        pointers = [(past, self._distance(frame, past, direction)) for past in self._pointed(frame, prompted, direction)]
+        pointers = [
+            (past, self._distance(frame, past, direction)) for past in self._pointed(frame, prompted, direction)
+        ]
         for distance in range(1, max_pointers):
             past = frame - distance * direction
             if _usable(past, bank, prompted):

@@ -1,6 +1,6 @@
 """Hiera image encoder with windowed attention (https://arxiv.org/abs/2306.00989, https://arxiv.org/abs/2311.05613).
 
-Letters: B images · H W token grid · C channels · W² tokens in a window. Tokens are kept channels-last, ``[B, H, W, C]``.
+Letters: B images · H W token grid · C channels. Tokens are kept channels-last, ``[B, H, W, C]``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from ..config import ModelConfig
 from .layers import Attention
 from .position import rotary_table, rotate
 
-
 QUERIES_AT_ONCE = 256
 """Rows of the attention matrix that are made at a time: 256 × 28,736 scores stay in a CPU's last cache."""
 

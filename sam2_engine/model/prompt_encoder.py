@@ -98,8 +98,8 @@ class PromptEncoder(nn.Module):
 def draw(prompts: PromptTensors, cells: int) -> Tensor | None:
     """The mask prompt with clicks and boxes drawn into it, ``[B, 1, cells, cells]``; the mask itself without any.
 
-    A click is a soft disc of `DISC_LOGIT`, negative for a negative one. A box makes its outside `OUTSIDE_LOGIT` where no
-    mask says more.
+    A click is a soft disc of `DISC_LOGIT`, negative for a negative one. A box makes its outside `OUTSIDE_LOGIT` unless
+    there is a mask, which says more.
     """
     if not (prompts.kinds != PointKind.PADDING).any():  # a host sync, once a prompt
         return prompts.mask

@@ -281,9 +281,7 @@ def change_pixels(images: Array, rng: np.random.Generator, settings: AugmentSett
     return to_dtype(values, images.dtype)
 
 
-def _other_range(
-    low: float, high: float, dtype: np.dtype[np.generic], rng: np.random.Generator
-) -> tuple[float, float]:
+def _other_range(low: float, high: float, dtype: np.dtype[np.generic], rng: np.random.Generator) -> tuple[float, float]:
     """Darkest and brightest value of the result: contrast and brightness without losing anything to clipping.
 
     Only 8-bit pictures are shown as they are; the level of others says nothing.

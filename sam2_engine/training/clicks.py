@@ -84,9 +84,7 @@ def error_click(truth: Mask, predicted: Mask, rng: np.random.Generator | None = 
     return Click(float(added_column), float(added_row), positive=False)
 
 
-def correction_click(
-    truth: Mask, predicted: Mask, rng: np.random.Generator, truth_share: float = 0.1
-) -> Click | None:
+def correction_click(truth: Mask, predicted: Mask, rng: np.random.Generator, truth_share: float = 0.1) -> Click | None:
     """The correcting click of one training round.
 
     Mostly uniform over the error; with probability `truth_share` uniform over the true mask instead, whatever was

@@ -1,7 +1,7 @@
 """A side task for the image encoder: say of every pixel whether it is object, border, and where its object's middle is.
 
-A prompt teaches about one object; labelled pictures hold dozens. From random weights the side task brings the encoder to
-useful features in a fraction of the steps. Its head is thrown away after training.
+A prompt teaches about one object; labelled pictures hold dozens. The side task brings the encoder from random weights
+to useful features in a fraction of the steps. Its head is thrown away after training.
 Letters: G pictures · S model side · Y side of the labels.
 """
 

@@ -134,9 +134,7 @@ def train(
     """
     steps = Steps(source, config, run.model.config.contrast, easy)
     todo = Subset(steps, range(run.step, config.steps))
-    loader = DataLoader(
-        todo, batch_size=None, num_workers=workers, multiprocessing_context="fork" if workers else None
-    )
+    loader = DataLoader(todo, batch_size=None, num_workers=workers, multiprocessing_context="fork" if workers else None)
     started = time.perf_counter()
     for step in loader:
         report = _train_step(run, step, config, started)
@@ -184,7 +182,8 @@ def _bad_step(run: Run, step: Step, started: float) -> StepReport:
 
 def _clip_loss(run: Run, step: Step, config: TrainConfig) -> tuple[Tensor, float]:
     """Mean loss of all rounds on all frames plus that of the side task, and the mean IoU of the best masks."""
-    weights = LossWeights.warm_up() if step.index < config.focal_start * config.steps else LossWeights(balanced=0.3)
+    is_early = step.index < config.focal_start * config.steps
+    weights = LossWeights.warm_up() if is_early else LossWeights(balanced=0.3, iou=2.0)
     tracker = Tracker(run.model)
     device = run.model.device
     features = run.model.encode_image(step.batch.pixels.flatten(0, 1).to(device))

@@ -140,7 +140,7 @@ class TestConfig:
         assert find_config(name).name == "sam2.1_hiera_base_plus"
 
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(CheckpointError, match="sam2.1_hiera_tiny"):
+        with pytest.raises(CheckpointError, match=r"sam2\.1_hiera_tiny"):
             find_config("sam9")
 
     @pytest.mark.parametrize("side", [0, 100, -32])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sam2_engine.config import MODELS
+from sam2_engine.tracking import Tracker
 from sam2_engine.training.batches import Steps, choose_objects
 from sam2_engine.training.clip import Script, run_clip
 from sam2_engine.training.config import TrainConfig
@@ -17,7 +18,6 @@ from sam2_engine.training.data import Synthetic
 from sam2_engine.training.dense import dense_targets
 from sam2_engine.training.loop import learning_rate, resume, save_run, start, train
 from sam2_engine.training.scenes import Clip
-from sam2_engine.tracking import Tracker
 
 MODEL = MODELS["nano"].at_side(64)
 SHORT = TrainConfig(

@@ -210,9 +210,7 @@ def _pushed_apart(where: NDArray[np.float64], radii: NDArray[np.float64]) -> NDA
     return where + push
 
 
-def _through_depth(
-    rng: np.random.Generator, poses: list[Pose | None], times: NDArray[np.float64]
-) -> list[Pose | None]:
+def _through_depth(rng: np.random.Generator, poses: list[Pose | None], times: NDArray[np.float64]) -> list[Pose | None]:
     """Planes of one solid object: it swells, shrinks and blurs away."""
     half = rng.uniform(2.5, 12.0)
     middle = rng.uniform(-0.7 * half, times[-1] + 0.7 * half)
