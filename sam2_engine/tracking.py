@@ -165,9 +165,14 @@ class Tracker:
         policy : chooses among candidates; the highest predicted IoU without one
         """
         everything = self.model.decode(view, features.skips, prompts)
-        offered = self.offered(everything, ambiguous=prompts.kinds.shape[1] <= MAX_POINTS_FOR_ALTERNATIVES)
+        offered = self.offered(everything, ambiguous=self._is_ambiguous(prompts))
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
         return self._decide(offered, best)
+
+    def _is_ambiguous(self, prompts: PromptTensors) -> bool:
+        """Whether the prompts may mean several masks; to models trained so, previous logits say which one is meant."""
+        told_by_mask = self.config.previous_logits and prompts.mask is not None
+        return prompts.kinds.shape[1] <= MAX_POINTS_FOR_ALTERNATIVES and not told_by_mask
 
     def offered(self, everything: Candidates, *, ambiguous: bool) -> Candidates:
         """The candidates to choose from: three alternatives, or the single mask.
