@@ -41,6 +41,8 @@ class ModelConfig:
     previous_logits : feed the previous frame's mask logits as mask prompt while tracking (our small models only)
     drawn_prompts : draw clicks and boxes into the mask prompt as well (our small models only): a place that is seen
         needs no learning, a place that is a code takes long to learn
+    refines_mask : add a part of the given mask logits to those that are decoded (our small models only): what is
+        there need not be found again, and tracking starts from a copy
     contrast : how integers become intensities: ``dtype`` divides uint8 by 255 as published, ``percentile`` stretches
         every image (uint16 and float images are always stretched)
     """
@@ -65,6 +67,7 @@ class ModelConfig:
     pointer_times: bool = True
     previous_logits: bool = False
     drawn_prompts: bool = False
+    refines_mask: bool = False
     contrast: Contrast = "dtype"
 
     def __post_init__(self) -> None:
@@ -195,6 +198,7 @@ NANO = ModelConfig(
     image_side=512,
     previous_logits=True,
     drawn_prompts=True,
+    refines_mask=True,
     contrast="percentile",
 )
 """Our small default model."""

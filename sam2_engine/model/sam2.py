@@ -45,6 +45,10 @@ STRIDE = 16
 """Model pixels in one token of the embedding."""
 
 
+KEPT_SHARE, KEPT_LIMIT = 0.5, 8.0
+"""How much of given mask logits stays, and the largest logit it is taken of, in models that refine masks."""
+
+
 class Sam2(nn.Module):
     """The whole network. Attribute names are the keys of the published checkpoints.
 
@@ -153,6 +157,8 @@ class Sam2(nn.Module):
         image = rows_for(view + encoder.plane(prompts, side), tokens.shape[0])
         image_pe = encoder.pe_layer.grid(view.shape[-2], view.shape[-1])
         logits, iou, mask_tokens, object_score = self.sam_mask_decoder(image, image_pe, tokens, skips)
+        if self.config.refines_mask and prompts.mask is not None:
+            logits = logits + KEPT_SHARE * prompts.mask.float().clamp(-KEPT_LIMIT, KEPT_LIMIT)
         return Candidates(logits, iou, self.obj_ptr_proj(mask_tokens), object_score)
 
     def remember(self, embedding: Tensor, mask: Tensor, object_score: Tensor) -> Tensor:

@@ -107,6 +107,19 @@ class TestDrawnPrompts:
         assert float(plane.max()) > 4
 
 
+def test_a_given_mask_stays_in_part() -> None:
+    """Only in models that refine masks: with the decoder silenced, the given mask is what comes out."""
+    model = Sam2(MODELS["nano"].at_side(64)).eval()
+    torch.nn.init.zeros_(model.sam_mask_decoder.output_hypernetworks_mlps[0].layers[-1].weight)
+    torch.nn.init.zeros_(model.sam_mask_decoder.output_hypernetworks_mlps[0].layers[-1].bias)
+    given = torch.randn(1, 1, 16, 16) * 4
+    with torch.inference_mode():
+        features = model.encode_image(torch.randn(1, 3, 64, 64))
+        out = model.decode(features.embedding, features.skips, replace(one_click(), mask=given)).logits[:, :1]
+    torch.testing.assert_close(out > 0, given > 0)
+    torch.testing.assert_close(out, 0.5 * given.clamp(-8, 8))
+
+
 class TestConfig:
     @pytest.mark.parametrize("config", MODELS.values(), ids=list(MODELS))
     def test_json_brings_it_back(self, config: ModelConfig) -> None:
