@@ -226,7 +226,7 @@ def _read_fitting(path: Path, config: ModelConfig | None) -> tuple[dict[str, Ten
 def _with_published_names(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The same tensors under the names of the published checkpoints, and whose names they had."""
     state = dict(tensors)
-    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
+    while prefix := next((p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), None):
         logger.warning("%s: every key begins with %r, which is left out", path, prefix)
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     if is_hugging_face(state):

@@ -348,7 +348,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[ModelC
 
     def put(config: ModelConfig) -> Path:
         tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes_of(config).items()}
-        monkeypatch.setattr(checkpoint, "read_weights", lambda path: StoredWeights(tensors, "torch"))
+        monkeypatch.setattr(checkpoint, "read_weights", lambda path: StoredWeights(dict(tensors), "torch"))
         (tmp_path / "weights.pt").touch()
         return tmp_path / "weights.pt"
 
