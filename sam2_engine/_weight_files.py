@@ -158,9 +158,13 @@ def _format_of(path: Path) -> FileFormat:
         start = file.read(16)
     if not start:
         raise CheckpointError(f"{path} is empty; {_AGAIN}")
+    # The length of a header can look like the beginning of the other formats, so it is tried first.
+    begins_with_header = start[8:9] == b"{"
+    if begins_with_header and 8 + int.from_bytes(start[:8], "little") <= path.stat().st_size:
+        return "safetensors"
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return "torch"
-    if start[8:9] == b"{" or path.suffix == ".safetensors":
+    if begins_with_header or path.suffix == ".safetensors":
         return "safetensors"
     # The oldest pickles begin with anything.
     if unsafe := _named_globals(path, only_whole=True):

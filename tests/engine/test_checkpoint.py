@@ -235,6 +235,18 @@ def test_other_programs_can_read_what_we_save(own_file: Path) -> None:
     assert json.loads(metadata["sam2_summary"]) == SUMMARY
 
 
+@pytest.mark.parametrize("beginning", [b"\x80", b"PK"])
+def test_a_header_as_long_as_another_format_begins_is_read(tmp_path: Path, beginning: bytes) -> None:
+    path = tmp_path / "mini.safetensors"
+    save_model(mini_model(), path, summary={"note": ""})
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    wanted = int.from_bytes(beginning, "little")
+    period = 256 ** len(beginning)
+    save_model(mini_model(), path, summary={"note": "x" * ((wanted - length) % period)})
+    assert path.read_bytes().startswith(beginning)
+    assert inspect(path).format == "safetensors"
+
+
 configs = st.builds(
     ModelConfig,
     name=st.text(max_size=20),
@@ -857,17 +869,22 @@ def test_programs_in_place_of_weights_are_refused(tmp_path: Path) -> None:
 
 
 MEASURE = """
-import resource, sys
+import sys
+from pathlib import Path
 from sam2_engine.checkpoint import load_model
+
+def peak():
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+
 load_model(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+before = peak()
 model = load_model(sys.argv[2])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, "sympy" in sys.modules)
+print(peak() - before, "sympy" in sys.modules)
 """
 
 
-@ONLY_ON_UNIX
-@pytest.mark.skipif(sys.platform == "darwin", reason="ru_maxrss has another unit there")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of its memory")
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_loading_takes_the_memory_of_the_weights_once(
     own_file: Path, nano_state: dict[str, Tensor], tmp_path: Path, suffix: str
@@ -876,5 +893,5 @@ def test_loading_takes_the_memory_of_the_weights_once(
     torch.save({"model": nano_state}, path) if suffix == ".pt" else save_file(nano_state, path)
     command = [sys.executable, "-c", MEASURE, str(own_file), str(path)]
     grown, drew_in_sympy = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert int(grown) < 1.5 * path.stat().st_size
+    assert 0.8 * path.stat().st_size < int(grown) < 1.5 * path.stat().st_size
     assert drew_in_sympy == "False"
