@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -87,7 +88,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if served.announces:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: served.cut_after.pop(0)] if served.cut_after else body)
+        with contextlib.suppress(ConnectionError):  # who is stopped hangs up
+            self.wfile.write(body[: served.cut_after.pop(0)] if served.cut_after else body)
 
 
 @pytest.fixture(autouse=True)
@@ -393,8 +395,6 @@ def test_a_busy_server_is_asked_again(served: Served, tmp_path: Path) -> None:
 
 
 def test_a_server_that_stays_busy_is_given_up_and_what_came_is_kept(served: Served, tmp_path: Path) -> None:
-    served.cut_after = [1_000_000]
-    served.busy = 0
     (tmp_path / "w.pt.part").write_bytes(CONTENT[:1000])
     served.cut_after = [10] * 20
     with pytest.raises(WeightsUnavailableError, match=r"check the network and try again: 1,0\d\d bytes are kept"):
