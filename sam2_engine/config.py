@@ -110,6 +110,8 @@ class ModelConfig:
         """
         try:
             values: dict[str, Any] = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError(f"expected an object, got {type(values).__name__}")
             unknown = set(values) - {field.name for field in fields(cls)}
             if unknown:
                 raise ValueError(f"unknown keys {sorted(unknown)}")
