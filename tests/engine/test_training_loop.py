@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from sam2_engine.config import MODELS
+from sam2_engine.model import PromptTensors, Sam2
 from sam2_engine.tracking import Tracker
 from sam2_engine.training.batches import Steps, choose_objects
+from sam2_engine.training.calibrate import shift_object_score
 from sam2_engine.training.clip import Script, run_clip
 from sam2_engine.training.config import TrainConfig
 from sam2_engine.training.data import Synthetic
@@ -141,3 +144,15 @@ def test_many_steps_without_finite_loss_end_the_run() -> None:
         run.model.no_mem_embed.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         list(train(run, TwoDiscs(), config))
+
+
+def test_shifting_the_object_score_changes_nothing_else(tiny_model: Sam2) -> None:
+    shifted = copy.deepcopy(tiny_model)
+    shift_object_score(shifted, 0.75)
+    prompts = PromptTensors(torch.tensor([[[20.0, 20.0]]]), torch.tensor([[1]]))
+    with torch.inference_mode():
+        features = tiny_model.encode_image(torch.randn(1, 3, 64, 64))
+        before, after = (m.decode(features.embedding, features.skips, prompts) for m in (tiny_model, shifted))
+    torch.testing.assert_close(after.object_score, before.object_score - 0.75)
+    assert torch.equal(after.logits, before.logits)
+    assert torch.equal(after.iou, before.iou)
