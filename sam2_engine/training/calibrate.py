@@ -1,7 +1,7 @@
 """After training: set where "the object is visible" begins.
 
 Training clips rarely lose their object, so a freshly trained model is too sure of seeing it, and the tracker goes on
-where there is nothing left. Choose the shift on sequences that the model was trained on, never on those it is judged by.
+where there is nothing left. Choose the shift on sequences that the model was trained on, never on those that judge it.
 """
 
 from __future__ import annotations
