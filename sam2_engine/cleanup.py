@@ -161,6 +161,30 @@ def clean(
     return filled.masked_fill_(mask & ~cleaned, threshold - margin)
 
 
+def keep_touching(logits: Tensor, place: Tensor, *, margin: float = IMAGE_MARGIN) -> Tensor:
+    """Keep the foreground regions that reach a place, e.g. where the object was one frame before.
+
+    Parameters
+    ----------
+    logits : [B, 1, H, W] float
+        Mask logits; foreground is > 0.
+    place : [B, 1, H, W] bool
+    margin : other regions are set to ``-margin``
+
+    Returns
+    -------
+    [B, 1, H, W]; masks of which no region reaches the place stay as they are.
+    """
+    labels = ops.components((logits > 0)[:, 0])[0].long().flatten(1)  # [B, H*W], 0 is background
+    reached = labels * place.flatten(1)
+    wanted = torch.zeros(len(labels), labels.shape[1] + 1, dtype=torch.bool, device=labels.device)
+    wanted.scatter_(1, reached, True)
+    wanted[:, 0] = False
+    lost = ~wanted.any(dim=1, keepdim=True)
+    keep = (wanted.gather(1, labels) | (labels == 0) | lost).reshape_as(logits)
+    return torch.where(keep, logits, -margin)
+
+
 def make_exclusive(logits: Tensor) -> Tensor:
     """Give each pixel to one object at most: the one with the highest logit.
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import cleanup
 from .config import ModelConfig
 from .geometry import Resize, ResizeFilter
 from .memory import Direction, MemoryBank, MemoryEntry, MemoryPlan, RecentFrames
@@ -167,7 +168,12 @@ class Tracker:
         everything = self.model.decode(view, features.skips, prompts)
         offered = self.offered(everything, ambiguous=self._is_ambiguous(prompts))
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
-        return self._decide(offered, best)
+        decision = self._decide(offered, best)
+        if self.config.refines_mask and not self.model.training:
+            # A small model sees likenesses all over the image; its object is where it was, or where the click is.
+            place = _known_place(prompts, decision.logits.shape[-1])
+            return replace(decision, logits=cleanup.keep_touching(decision.logits, place))
+        return decision
 
     def _is_ambiguous(self, prompts: PromptTensors) -> bool:
         """Whether the prompts may mean several masks; to models trained so, previous logits say which one is meant."""
@@ -292,6 +298,18 @@ class Tracker:
         if previous is not None and self.config.previous_logits:
             mask = previous.to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
         return _without_points(batch, device, mask)
+
+
+def _known_place(prompts: PromptTensors, cells: int) -> Tensor:
+    """Cells ``[B, 1, cells, cells]`` of the object: positive clicks, or without any point the mask before."""
+    place = torch.zeros(len(prompts.kinds), cells, cells, dtype=torch.bool, device=prompts.kinds.device)
+    rows, points = (prompts.kinds == PointKind.POSITIVE).nonzero(as_tuple=True)
+    x, y = (((prompts.points_xy[rows, points] + 0.5) / 4).long().clamp(0, cells - 1)).unbind(-1)
+    place[rows, y, x] = True
+    nothing_said = (prompts.kinds == PointKind.PADDING).all()
+    if nothing_said and prompts.mask is not None:
+        return prompts.mask > 0
+    return place[:, None]
 
 
 def _without_points(batch: int, device: torch.device, mask: Tensor | None) -> PromptTensors:

@@ -194,3 +194,22 @@ def test_every_device_gives_the_same() -> None:
     assert on_gpu.is_cuda
     assert torch.equal(on_gpu.cpu(), on_cpu)
     assert torch.equal(cleanup.make_exclusive(on_gpu).cpu(), cleanup.make_exclusive(on_cpu))
+
+
+def test_regions_that_touch_a_place_stay_and_others_go() -> None:
+    logits = torch.full((2, 1, 8, 8), -3.0)
+    logits[:, :, 1:3, 1:3] = 2.0
+    logits[:, :, 5:7, 5:7] = 2.0
+    place = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    place[0, 0, 2, 2] = True
+    kept = cleanup.keep_touching(logits, place) > 0
+    assert kept[0, 0, 1:3, 1:3].all()
+    assert not kept[0, 0, 5:7, 5:7].any()
+    assert torch.equal(kept[1], logits[1] > 0)  # no region reaches the place: all stay
+
+
+def test_background_at_the_place_is_no_region() -> None:
+    logits = torch.full((1, 1, 4, 4), -3.0)
+    logits[0, 0, 0, 0] = 1.0
+    place = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    assert torch.equal(cleanup.keep_touching(logits, place), logits)
