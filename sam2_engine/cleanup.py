@@ -166,17 +166,17 @@ def keep_touching(logits: Tensor, place: Tensor, *, margin: float = IMAGE_MARGIN
 
     Parameters
     ----------
-    logits : [B, 1, H, W] float
+    logits : [B, M, H, W] float
         Mask logits; foreground is > 0.
     place : [B, 1, H, W] bool
     margin : other regions are set to ``-margin``
 
     Returns
     -------
-    [B, 1, H, W]; masks of which no region reaches the place stay as they are.
+    [B, M, H, W]; masks of which no region reaches the place stay as they are.
     """
-    labels = ops.components((logits > 0)[:, 0])[0].long().flatten(1)  # [B, H*W], 0 is background
-    reached = labels * place.flatten(1)
+    labels = ops.components((logits > 0).flatten(0, 1))[0].long().flatten(1)  # [B*M, H*W], 0 is background
+    reached = labels * place.expand_as(logits).flatten(0, 1).flatten(1)
     wanted = torch.zeros(len(labels), labels.shape[1] + 1, dtype=torch.bool, device=labels.device)
     wanted.scatter_(1, reached, True)
     wanted[:, 0] = False

@@ -6,7 +6,7 @@ Letters: B objects or images · M masks · S model side · s = S/4 · C channels
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -76,7 +76,8 @@ def decode_prompts(
     row = slice(index, index + 1)
     with tracker.placement.active():
         everything = model.decode(images.view[row], (images.skips[0][row], images.skips[1][row]), prompts)
-        return tracker.offered(everything, ambiguous=multimask)
+        offered = tracker.offered(everything, ambiguous=multimask)
+        return replace(offered, logits=tracker.in_place(offered.logits, prompts))
 
 
 @dataclass(frozen=True, slots=True)

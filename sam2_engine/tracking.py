@@ -168,12 +168,16 @@ class Tracker:
         everything = self.model.decode(view, features.skips, prompts)
         offered = self.offered(everything, ambiguous=self._is_ambiguous(prompts))
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
-        decision = self._decide(offered, best)
-        if self.config.refines_mask and not self.model.training:
-            # A small model sees likenesses all over the image; its object is where it was, or where the click is.
-            place = _known_place(prompts, decision.logits.shape[-1])
-            return replace(decision, logits=cleanup.keep_touching(decision.logits, place))
-        return decision
+        return self._decide(replace(offered, logits=self.in_place(offered.logits, prompts)), best)
+
+    def in_place(self, logits: Tensor, prompts: PromptTensors) -> Tensor:
+        """Mask logits ``[B, M, h, w]`` without the regions that the prompts do not mean, in inference of small models.
+
+        A small model sees likenesses all over the image; its object is where the click is, or where it was.
+        """
+        if not self.config.refines_mask or self.model.training:
+            return logits
+        return cleanup.keep_touching(logits, _known_place(prompts, logits.shape[-1]))
 
     def _is_ambiguous(self, prompts: PromptTensors) -> bool:
         """Whether the prompts may mean several masks; to models trained so, previous logits say which one is meant."""
