@@ -59,17 +59,25 @@ class Drawn(Mapping["ObjectId", "NDArray[np.bool_]"]):
         return len(self._rles)
 
 
+PUBLISHED_THRESHOLDS = (0.8, 0.95)
+"""Least predicted IoU and stability of the published generator."""
+
+SMALL_THRESHOLDS = (0.5, 0.85)
+"""Those of our small models, which are less sure of themselves: at the published ones they offer next to nothing."""
+
+
 def _search(
     args: argparse.Namespace, console: Console, model: Sam2, picture: NDArray[Any]
 ) -> tuple[list[dict[str, Any]], bool]:
     """What the generator found, best first, and whether it was stopped early."""
     from ..automatic import SAM2AutomaticMaskGenerator
 
+    min_iou, min_stability = SMALL_THRESHOLDS if model.config.drawn_prompts else PUBLISHED_THRESHOLDS
     generator = SAM2AutomaticMaskGenerator(
         model,
         points_per_side=args.points_per_side,
-        pred_iou_thresh=args.min_iou,
-        stability_score_thresh=args.min_stability,
+        pred_iou_thresh=min_iou if args.min_iou is None else args.min_iou,
+        stability_score_thresh=min_stability if args.min_stability is None else args.min_stability,
         output_mode="coco_rle",
     )
     points = args.points_per_side**2

@@ -38,8 +38,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     every = parser.add_argument_group("everything")
     every.add_argument("--everything", action="store_true", help="find all objects; needs no prompts")
     every.add_argument("--points-per-side", type=options.positive, default=32, metavar="N", help="clicks (default: 32)")
-    every.add_argument("--min-iou", type=options.share, default=0.8, metavar="Q", help="predicted (default: 0.8)")
-    every.add_argument("--min-stability", type=options.share, default=0.95, metavar="Q", help="(default: 0.95)")
+    every.add_argument("--min-iou", type=options.share, metavar="Q", help="predicted (default: by the model)")
+    every.add_argument("--min-stability", type=options.share, metavar="Q", help="(default: by the model)")
     results_group = parser.add_argument_group("results")
     results_group.add_argument(
         "--out", metavar="FILE", help=".png: the mask, of several objects their labels; .tif: labels"
