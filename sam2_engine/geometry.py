@@ -71,7 +71,7 @@ class Resize:
         import torch
         import torch.nn.functional as F
 
-        plane = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+        plane = torch.from_numpy(mask.astype(np.float32, order="C"))[None, None]  # a copy: `mask` may be read-only
         if self.size != (self.side, self.side):
             plane = F.interpolate(
                 plane, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True
