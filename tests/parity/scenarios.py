@@ -251,6 +251,16 @@ def prompts_cleared_after_tracking(predictor: Any, state: Any) -> list[Step]:
 
 
 @scenario
+def tensors_and_named_objects(predictor: Any, state: Any) -> list[Step]:
+    run = Recorder(predictor, state)
+    run.prompt(0, "cell", points=torch.tensor([LEFT]), labels=torch.tensor([1], dtype=torch.int32))
+    run.prompt(0, "ground", box=torch.tensor(BOX))
+    run.mask(1, "ground", torch.from_numpy(scenes.disc(HEIGHT, WIDTH, x=0.6, y=0.4, radius=0.25)))
+    run.propagate(max_frame_num_to_track=2)
+    return run.steps
+
+
+@scenario
 def state_reset(predictor: Any, state: Any) -> list[Step]:
     run = Recorder(predictor, state)
     run.prompt(0, 1, points=[RIGHT], labels=[1])

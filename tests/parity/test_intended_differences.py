@@ -170,3 +170,16 @@ def test_holes_are_filled_without_an_extension(state: dict[str, torch.Tensor]) -
 
     assert torch.equal(fill_holes(logits, 8), expected)
     assert np.all(fill_holes(logits, 8).numpy() > 0)
+
+
+def test_a_mask_of_another_size_is_stretched_to_the_video_first(
+    state: dict[str, torch.Tensor], clip_folder: str
+) -> None:
+    """Published: to the model at once. Here a mask prompt always has the video's size: the borders differ a little."""
+    given = scenes.disc(90, 120, x=0.35, y=0.5, radius=0.3)
+    with reference.silent():
+        theirs = published(state)
+        _, _, expected = theirs.add_new_mask(theirs.init_state(clip_folder), 0, 1, given)
+    predictor = mine(state)
+    _, _, logits = predictor.add_new_mask(predictor.init_state(clip_folder), 0, 1, given)
+    assert ((logits > 0) != (expected > 0)).float().mean() < 2e-3
