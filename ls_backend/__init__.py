@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .brush_rle import decode_brush_rle, encode_brush_rle
+from sam2_engine.export.brush_rle import decode_brush_rle, encode_brush_rle
+from sam2_engine.export.polygons import mask_from_polygon
+
 from .label_config import ControlTag, ImageTag, LabelConfig, LabelConfigError, parse_label_config
-from .outlines import Outline, mask_from_polygon, polygons_from_mask
+from .outlines import Outline, polygons_from_mask
 from .translate import (
     ObjectLabel,
     ObjectPrompts,

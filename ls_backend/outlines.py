@@ -1,4 +1,4 @@
-"""Masks to outlines and back, in image pixels where the left edge of the first column is 0."""
+"""Masks to outlines, in image pixels where the left edge of the first column is 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sam2_engine.errors import ShapeError
 
-# find_contours and polygon2mask count from the centre of the first pixel.
+# find_contours counts from the centre of the first pixel.
 _CENTRE = 0.5
 
 
@@ -55,12 +55,6 @@ def polygons_from_mask(mask: NDArray[np.bool_], outline: Outline | None = None) 
     parts = [part for part in parts if part.area >= outline.min_area_px]
     parts.sort(key=lambda part: -part.area)
     return [_polygon(part.image, outline) + _corner_xy(part.bbox) for part in parts]
-
-
-def mask_from_polygon(points_xy: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels whose centre lies inside a polygon, ``[H, W]``."""
-    mask: NDArray[np.bool_] = _skimage("draw").polygon2mask(size, points_xy[:, ::-1] - _CENTRE)
-    return mask
 
 
 def _skimage(module: str) -> Any:

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_engine.errors import ImageTooLargeError, PromptError
+from sam2_engine.export.brush_rle import decode_brush_rle, encode_brush_rle
+from sam2_engine.export.polygons import mask_from_polygon
 from sam2_engine.pixels import MAX_PIXELS
 from sam2_engine.prompts import Box, Click
 
-from .brush_rle import decode_brush_rle, encode_brush_rle
-from .outlines import Outline, mask_from_polygon, polygons_from_mask
+from .outlines import Outline, polygons_from_mask
 
 Json: TypeAlias = Mapping[str, Any]
 Geometry: TypeAlias = Click | Box | NDArray[np.bool_]

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_engine.errors import PromptError, ShapeError
+from ..errors import PromptError, ShapeError
 
 CHANNELS = 4
 _OPAQUE = 255
