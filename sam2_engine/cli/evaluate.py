@@ -16,7 +16,8 @@ from .targets import JSON, about, check_target
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..evaluation.robot import ImageScore, RobotSettings, SequenceScore
+    from ..evaluation.choosing import RobotSettings
+    from ..evaluation.robot import ImageScore, SequenceScore
     from ..model import Sam2
     from ..training.folders import Item, LabelledFolder
 
@@ -43,8 +44,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write what was asked for."""
+    from ..evaluation.choosing import RobotSettings
     from ..evaluation.report import image_rows, markdown_table, sequence_rows, write_report
-    from ..evaluation.robot import RobotSettings
     from .loading import load
 
     console = Console(quiet=args.quiet)
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error("--report writes a .json of the same name; choose another name for --json")
     folder = open_labelled(args)
     model = load(args, console)
-    settings = RobotSettings(args.clicks, args.objects)
+    settings = RobotSettings(num_clicks=args.clicks, max_objects=args.objects)
     images, sequences, stopped = _measure(console, model, folder, _chosen(folder, args.items), settings, args.seed)
     facts = {**about(model.config.name), "weights": args.model or "default", "side": str(model.config.image_side)}
     facts |= {"data": Path(args.data).name, "subset": args.subset or "all"}
@@ -116,11 +117,17 @@ class _Robot:
     """The robot clicker on items of a folder."""
 
     def __init__(self, model: Sam2, folder: LabelledFolder, settings: RobotSettings) -> None:
+        from ..evaluation.trackers import copying, remembering, reprompting
         from ..image_predictor import SAM2ImagePredictor
         from ..tracking import Tracker
 
-        self._predictor = SAM2ImagePredictor(model)
-        self._tracker = Tracker(model)
+        predictor = SAM2ImagePredictor(model)
+        self._predictors = {"model": predictor}
+        self._trackers = {
+            "model": remembering(Tracker(model)),
+            "reprompt": reprompting(predictor),
+            "copy": copying(predictor),
+        }
         self._folder = folder
         self._settings = settings
 
@@ -129,22 +136,13 @@ class _Robot:
         from ..evaluation.robot import score_image
 
         scene = self._folder.read(item, [item.num_frames // 2]).scene(0)
-        return score_image(self._predictor, scene.image, scene.labels, rng, self._settings, item.name, item.category)
+        return score_image(self._predictors, scene.image, scene.labels, rng, self._settings, item.name, item.category)
 
     def on_sequence(self, item: Item, rng: np.random.Generator) -> list[SequenceScore]:
         from ..evaluation.robot import score_sequence
-        from ..session import Session
 
         clip = self._folder.read(item)
-        return score_sequence(
-            lambda images: Session(images, self._tracker),
-            clip.images,
-            clip.labels,
-            rng,
-            self._settings,
-            item.name,
-            item.category,
-        )
+        return score_sequence(self._trackers, clip.images, clip.labels, rng, self._settings, item.name, item.category)
 
 
 def _write_json(path: str, images: list[ImageScore], sequences: list[SequenceScore], facts: dict[str, str]) -> None:

@@ -26,22 +26,32 @@ class _Scored(Protocol):
 
 S = TypeVar("S", bound=_Scored)
 V = TypeVar("V")
+K = TypeVar("K")
 
 
-def image_rows(scores: Sequence[ImageScore], noc_thresholds: Sequence[float] = (0.8, 0.9)) -> list[Row]:
-    """One row for each category and one for all: IoU after each click and from a box, clicks needed, area under clicks.
+def image_rows(scores: Sequence[ImageScore], noc_thresholds: Sequence[float] = (0.85, 0.9)) -> list[Row]:
+    """A row for each category and predictor: IoU after each click and from a box, clicks needed, area under clicks.
 
-    Means are over objects.
+    Means are over objects. Curves count as far as all of them go.
     """
-    return [_image_row(category, part, noc_thresholds) for category, part in _groups(scores)]
+    shown = min((len(score.clicks) for score in scores if score.clicks), default=0)
+    return [
+        _image_row(category, method, part, noc_thresholds, shown)
+        for category, group in _groups(scores)
+        for method, part in _split(group, lambda score: score.method).items()
+    ]
 
 
 def sequence_rows(scores: Sequence[SequenceScore]) -> list[Row]:
-    """One row for each category and one for all: J, F, J&F, that of visible frames, and that of copying the first mask.
+    """A row for each category, kind of prompt and tracker: J, F, J&F, that of visible frames and of the prompted one.
 
     Means are over objects, each the mean of its frames.
     """
-    return [_sequence_row(category, part) for category, part in _groups(scores)]
+    return [
+        _sequence_row(category, prompt, method, part)
+        for category, group in _groups(scores)
+        for (prompt, method), part in _split(group, lambda score: (score.prompt, score.method)).items()
+    ]
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
@@ -97,29 +107,41 @@ def _groups(scores: Sequence[S]) -> list[tuple[str, list[S]]]:
     return [*groups, (ALL, list(scores))] if scores else []
 
 
-def _image_row(category: str, scores: Sequence[ImageScore], thresholds: Sequence[float]) -> Row:
-    curves = [score.clicks for score in scores]
-    row: dict[str, str | int | float] = {"category": category, "objects": len(scores)}
-    for count in range(min(map(len, curves))):
+def _split(scores: Sequence[S], key: Callable[[S], K]) -> dict[K, list[S]]:
+    """By a key, in the order of first sight."""
+    parts: dict[K, list[S]] = {}
+    for score in scores:
+        parts.setdefault(key(score), []).append(score)
+    return parts
+
+
+def _image_row(
+    category: str, method: str, scores: Sequence[ImageScore], thresholds: Sequence[float], shown: int
+) -> Row:
+    curves = [score.clicks for score in scores if score.clicks]
+    row: dict[str, str | int | float] = {"category": category, "method": method, "objects": len(scores)}
+    for count in range(shown):
         name = "1 click" if count == 0 else f"{count + 1} clicks"
         row[name] = _mean(curves, lambda curve, at=count: curve[at])  # type: ignore[misc]
     row["box"] = _mean(scores, lambda score: score.box)
-    row["area under clicks"] = _mean(curves, area_under_clicks)
+    row["area under clicks"] = _mean(curves, lambda curve: area_under_clicks(curve[:shown]))
     for threshold in thresholds:
-        row[f"NoC@{round(100 * threshold)}"] = number_of_clicks(curves, threshold)
+        row[f"NoC@{round(100 * threshold)}"] = number_of_clicks(curves, threshold) if curves else math.nan
     return row
 
 
-def _sequence_row(category: str, scores: Sequence[SequenceScore]) -> Row:
+def _sequence_row(category: str, prompt: str, method: str, scores: Sequence[SequenceScore]) -> Row:
     return {
         "category": category,
+        "prompt": prompt,
+        "method": method,
         "objects": len(scores),
-        "frames": sum(len(score.found) for score in scores),
-        "J": _mean(scores, lambda score: float(np.mean([frame.jaccard for frame in score.found]))),
-        "F": _mean(scores, lambda score: float(np.mean([frame.boundary for frame in score.found]))),
+        "frames": sum(len(score.followed) for score in scores),
+        "J": _mean(scores, lambda score: score.jaccard),
+        "F": _mean(scores, lambda score: score.boundary),
         "J&F": _mean(scores, lambda score: score.mean),
         "J&F visible": _mean(scores, lambda score: score.visible_mean),
-        "J&F copy": _mean(scores, lambda score: score.copy_mean),
+        "J&F prompted": _mean(scores, lambda score: score.prompted),
     }
 
 
