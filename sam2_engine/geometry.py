@@ -1,6 +1,6 @@
-"""Image ↔ model input ↔ mask grid. THE place of coordinate scales and interpolation.
+"""Image ↔ window ↔ model input ↔ mask grid. THE place of coordinate scales and interpolation.
 
-Coordinates are ``(x, y)``. Letters: H W image · S model side · N points · M masks.
+Coordinates are ``(x, y)``. Letters: H W image · S model side · s = S/4 side of mask logits · N points · M masks.
 """
 
 from __future__ import annotations
@@ -22,24 +22,134 @@ ResizeFilter = Literal["bilinear", "pillow"]
 published video predictor reads folders."""
 
 
+OUTSIDE_LOGIT = -1024.0
+"""Mask logit where nothing was looked at: outside the window of an object, or where the object is not visible."""
+
+MOVED_LOGIT_LIMIT = 32.0
+"""Mask logits that move to another window are clamped to this, and are its negative where they were unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of an image that the model sees, in whole image pixels; it may reach over the border.
+
+    Attributes
+    ----------
+    x0, y0 : left and upper edge, the first column and row in it
+    width, height : at least 1
+
+    Raises
+    ------
+    ValueError
+        No area.
+    """
+
+    x0: int
+    y0: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a window is at least one pixel wide and high, got {self.width} × {self.height}")
+
+    @classmethod
+    def whole(cls, size: tuple[int, int]) -> Window:
+        """The window that is an image of size ``(height, width)``."""
+        return cls(0, 0, size[1], size[0])
+
+    @classmethod
+    def square(cls, x: float, y: float, side: float) -> Window:
+        """The square around a point, edges rounded to whole pixels."""
+        pixels = max(round(side), 1)
+        return cls(round(x - pixels / 2), round(y - pixels / 2), pixels, pixels)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """(x, y) of its centre."""
+        return self.x0 + self.width / 2, self.y0 + self.height / 2
+
+    def holds(self, box: Box) -> bool:
+        """Whether a box lies in it."""
+        return (
+            self.x0 <= box.x0
+            and self.y0 <= box.y0
+            and box.x1 <= self.x0 + self.width
+            and box.y1 <= self.y0 + self.height
+        )
+
+    def cut(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """Its pixels of a picture ``[H, W, ...]``; beyond the border the outermost pixel is repeated.
+
+        Raises
+        ------
+        ValueError
+            It does not touch the picture.
+        """
+        rows, columns, missing = self._inside((picture.shape[0], picture.shape[1]))
+        part = picture[rows, columns]
+        if 0 in part.shape[:2]:
+            raise ValueError(f"{self} does not touch the picture of size {picture.shape[:2]}")
+        if not any(map(any, missing)):
+            return part
+        return np.pad(part, (*missing, *[(0, 0)] * (picture.ndim - 2)), mode="edge")
+
+    def inside(self, size: tuple[int, int], side: int) -> Tensor:
+        """Which of S × S model pixels have their middle in an image of size ``(height, width)``, ``[1, S, S]`` bool."""
+        import torch
+
+        ticks = (torch.arange(side) + 0.5) / side
+        rows, columns = self.y0 + ticks * self.height, self.x0 + ticks * self.width
+        height, width = size
+        return (((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width)))[None]
+
+    def _inside(self, size: tuple[int, int]) -> tuple[slice, slice, tuple[tuple[int, int], tuple[int, int]]]:
+        """Rows and columns that are in the image, and how many are missing (above, below), (left, right)."""
+        height, width = size
+        top, bottom = max(self.y0, 0), min(self.y0 + self.height, height)
+        left, right = max(self.x0, 0), min(self.x0 + self.width, width)
+        missing = (
+            (top - self.y0, self.y0 + self.height - bottom),
+            (left - self.x0, self.x0 + self.width - right),
+        )
+        return slice(top, max(bottom, top)), slice(left, max(right, left)), missing
+
+
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """The map between an image of size ``(height, width)`` and the square model input."""
+    """The map between an image of size ``(height, width)`` and the square model input.
+
+    Attributes
+    ----------
+    size : of the image
+    side : S
+    window : the part of the image that the model sees; None for the whole
+    """
 
     size: tuple[int, int]
     side: int
+    window: Window | None = None
+
+    @property
+    def seen(self) -> Window:
+        """The part of the image that the model sees."""
+        return self.window or Window.whole(self.size)
 
     def to_model(self, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Image pixels → model pixels, ``[..., 2]``."""
-        return points_xy / self._extent_xy() * self.side
+        if self.window is None:
+            return points_xy / self._extent_xy() * self.side
+        return (points_xy - self._origin_xy()) / self._extent_xy() * self.side
 
     def to_image(self, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Model pixels → image pixels, ``[..., 2]``."""
-        return points_xy / self.side * self._extent_xy()
+        return points_xy / self.side * self._extent_xy() + self._origin_xy()
+
+    def _origin_xy(self) -> NDArray[np.float64]:
+        return np.array([self.seen.x0, self.seen.y0], dtype=np.float64)
 
     def _extent_xy(self) -> NDArray[np.float64]:
-        height, width = self.size
-        return np.array([width, height], dtype=np.float64)
+        return np.array([self.seen.width, self.seen.height], dtype=np.float64)
 
     def check_click(self, click: Click) -> None:
         """Raise PromptError where a click lies outside the image."""
@@ -71,28 +181,86 @@ class Resize:
         import torch
         import torch.nn.functional as F
 
+        if self.window is not None:
+            rows, columns, missing = self.window._inside(self.size)
+            mask = np.pad(mask[rows, columns], missing)
         plane = torch.from_numpy(mask.astype(np.float32, order="C"))[None, None]  # a copy: `mask` may be read-only
-        if self.size != (self.side, self.side):
+        if plane.shape[-2:] != (self.side, self.side):
             plane = F.interpolate(
                 plane, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True
             )
         return (plane >= 0.5).float()
 
     def logits_to_image(self, logits: Tensor) -> Tensor:
-        """Mask logits ``[B, M, s, s]`` at image size, ``[B, M, H, W]``, bilinear."""
+        """Mask logits ``[B, M, s, s]`` at image size, ``[B, M, H, W]``, bilinear; `OUTSIDE_LOGIT` beyond the window."""
         import torch.nn.functional as F
 
-        return F.interpolate(logits.float(), size=self.size, mode="bilinear", align_corners=False)
+        seen = self.seen
+        planes = F.interpolate(logits.float(), size=(seen.height, seen.width), mode="bilinear", align_corners=False)
+        if self.window is None:
+            return planes
+        whole = planes.new_full((*planes.shape[:2], *self.size), OUTSIDE_LOGIT)
+        rows, columns, ((above, _), (left, _)) = seen._inside(self.size)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        whole[..., rows, columns] = planes[..., above : above + height, left : left + width]
+        return whole
+
+
+def move_logits(logits: Tensor, before: Window, now: Window) -> Tensor:
+    """Mask logits ``[B, M, s, s]`` of one window as those of another, clamped; bilinear."""
+    import torch
+
+    if before == now:
+        return logits.clamp(-MOVED_LOGIT_LIMIT, MOVED_LOGIT_LIMIT)
+    (x0, y0), (x1, y1) = before.middle, now.middle
+    moves = torch.tensor(
+        [
+            (
+                2 * (x1 - x0) / before.width,
+                2 * (y1 - y0) / before.height,
+                now.width / before.width,
+                now.height / before.height,
+            )
+        ],
+        dtype=torch.float32,
+        device=logits.device,
+    )
+    return move_planes(logits, moves.expand(len(logits), 4))
+
+
+def move_planes(logits: Tensor, moves: Tensor) -> Tensor:
+    """Mask logits ``[B, M, s, s]`` seen through moved windows.
+
+    Parameters
+    ----------
+    logits : of the windows before; gradients pass
+    moves : [B, 4] middle (x, y) of the new window in the old one's coordinates, -1 to 1, and how many times wider and
+        higher it is
+    """
+    import torch
+    import torch.nn.functional as F
+
+    maps = logits.new_zeros(len(logits), 2, 3)
+    maps[:, 0, 0], maps[:, 1, 1], maps[:, :, 2] = moves[:, 2], moves[:, 3], moves[:, :2]
+    grid = F.affine_grid(maps, [len(logits), 1, *logits.shape[-2:]], align_corners=False)
+    raised = logits.float().clamp(-MOVED_LOGIT_LIMIT, MOVED_LOGIT_LIMIT) + MOVED_LOGIT_LIMIT
+    moved: Tensor = F.grid_sample(raised, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return torch.sub(moved, MOVED_LOGIT_LIMIT)
 
 
 def resize_pixels(picture: NDArray[Any], side: int, low: float, high: float, resize_filter: ResizeFilter) -> Tensor:
     """Stretch ``low … high`` to 0 … 1, clip, and resize ``[H, W]`` or ``[H, W, 3]`` to ``[1 or 3, S, S]`` float32."""
+    if resize_filter == "pillow":
+        return _resize_bytes(picture, side, low, high)
+    return resize_floats(_stretched(picture, low, high), side)
+
+
+def resize_floats(picture: NDArray[np.float32], side: int) -> Tensor:
+    """Resize ``[H, W]`` or ``[H, W, 3]`` to ``[1 or 3, S, S]``, bilinear and antialiased."""
     import torch
     import torch.nn.functional as F
 
-    if resize_filter == "pillow":
-        return _resize_bytes(picture, side, low, high)
-    floats = torch.from_numpy(_stretched(picture, low, high))
+    floats = torch.from_numpy(picture)
     planes = floats[None] if floats.ndim == 2 else floats.permute(2, 0, 1)  # [C, H, W]
     if planes.shape[-2:] != (side, side):
         planes = F.interpolate(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .config import Contrast
 from .errors import ImageError, ImageTooLargeError
-from .geometry import ResizeFilter, resize_pixels
+from .geometry import ResizeFilter, Window, resize_floats, resize_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,10 @@ MAX_PIXELS = 400_000_000
 """Largest picture taken, in pixels; larger ones should be cut or read at a coarser level."""
 
 _SAMPLED_PIXELS = 1_000_000
+
+
+LOCAL_SHARE = 0.2
+"""A window's own contrast is stretched, but not beyond this share of the whole picture's range: noise stays noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +150,38 @@ def to_model_input(
     mean = torch.tensor(MEAN_RGB)[:, None, None]
     std = torch.tensor(STD_RGB)[:, None, None]
     return (resized - mean) / std
+
+
+def window_input(picture: NDArray[Any], side: int, span: Range, window: Window) -> Tensor:
+    """The normalised model input ``[3, S, S]`` float32 of the part of a picture that a window shows.
+
+    Parameters
+    ----------
+    picture : from `as_picture`
+    side : S
+    span : black and white of the whole picture or sequence, the measure of how much contrast is real
+    window : which part; beyond the picture's border the input is zero
+    """
+    planes = resize_floats(window.cut(picture).astype(np.float32), side)
+    inside = window.inside((picture.shape[0], picture.shape[1]), side)
+    return normalised(planes, inside, LOCAL_SHARE * (span.high - span.low))
+
+
+def normalised(planes: Tensor, inside: Tensor, least_span: float) -> Tensor:
+    """Planes ``[1 or 3, S, S]`` stretched by their own percentiles, with zero where nothing was seen, ``[3, S, S]``.
+
+    Parameters
+    ----------
+    inside : [1, S, S] bool, what was seen
+    least_span : smallest difference of white and black
+    """
+    import torch
+
+    sample = planes[:, ::2, ::2][:, inside[0, ::2, ::2]].numpy()
+    low, high = np.percentile(sample, (LOW_PERCENTILE, HIGH_PERCENTILE)).tolist() if sample.size else (0.0, 1.0)
+    missing = max(max(least_span, 1e-6) - (high - low), 0.0)
+    low, high = low - missing / 2, high + missing / 2
+    stretched = ((planes - low) / (high - low)).clamp(0, 1)
+    mean = torch.tensor(MEAN_RGB)[:, None, None]
+    std = torch.tensor(STD_RGB)[:, None, None]
+    return (stretched - mean) / std * inside

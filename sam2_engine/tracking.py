@@ -280,14 +280,14 @@ class Tracker:
 
         All objects or none have previous logits.
         """
-        rows = [_points(prompt) for prompt in prompts]
+        rows = [_points(prompt, resize) for prompt in prompts]
         longest = max(len(kinds) for _, kinds in rows)
         points = np.zeros((len(rows), longest, 2), dtype=np.float64)
         kinds = np.full((len(rows), longest), int(PointKind.PADDING), dtype=np.int64)
         for row, (xy, kind) in enumerate(rows):
             points[row, : len(kind)], kinds[row, : len(kind)] = xy, kind
         device = self.placement.device
-        points_xy = torch.from_numpy(resize.to_model(points)).float().to(device)
+        points_xy = torch.from_numpy(points).float().to(device)
         given = [logits for logits in previous or () if logits is not None]
         mask = torch.cat(given).to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT) if given else None
         return PromptTensors(points_xy, torch.from_numpy(kinds).to(device), mask)
@@ -322,8 +322,12 @@ def _without_points(batch: int, device: torch.device, mask: Tensor | None) -> Pr
     return PromptTensors(torch.zeros(batch, 1, 2, device=device), kinds, mask)
 
 
-def _points(prompt: Prompts) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """[N, 2] points and N kinds, the corners of the box first."""
+def _points(prompt: Prompts, resize: Resize) -> tuple[np.ndarray[Any, Any], list[int]]:
+    """[N, 2] points in model pixels and N kinds, the corners of the box first.
+
+    The network adds half a model pixel to all of them. On whole images that stands for half an image pixel, as in the
+    published code; in windows, which may enlarge, pixels are clicked in their middles and boxes named by their edges.
+    """
     xy: list[tuple[float, float]] = []
     kinds: list[int] = []
     if prompt.box is not None:
@@ -333,7 +337,11 @@ def _points(prompt: Prompts) -> tuple[np.ndarray[Any, Any], list[int]]:
     for click in prompt.clicks:
         xy.append((click.x, click.y))
         kinds.append(PointKind.POSITIVE if click.positive else PointKind.NEGATIVE)
-    return np.array(xy, dtype=np.float64).reshape(-1, 2), [int(kind) for kind in kinds]
+    points = np.array(xy, dtype=np.float64).reshape(-1, 2)
+    if resize.window is not None:
+        points[2 if prompt.box is not None else 0 :] += 0.5
+    shift = 0.0 if resize.window is None else 0.5
+    return resize.to_model(points) - shift, [int(kind) for kind in kinds]
 
 
 def replace_rows(candidates: Candidates, masks: slice) -> Candidates:

@@ -138,6 +138,17 @@ def _resize(plane: Array, window: Window, side: int, how: Image.Resampling) -> A
     return _from_picture(_as_picture(part).resize((side, side), how, box), plane.dtype)
 
 
+def resize_part(
+    plane: Array,
+    part: tuple[int, int, int, int],
+    size: tuple[int, int],
+    how: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Array:
+    """The part (left, top, right, bottom) of a picture, resized to (width, height) with antialiasing."""
+    left, top, right, bottom = part
+    return _from_picture(_as_picture(plane[top:bottom, left:right]).resize(size, how), plane.dtype)
+
+
 def _as_picture(plane: Array) -> Image.Image:
     if plane.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(plane))

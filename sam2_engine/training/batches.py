@@ -19,11 +19,15 @@ from .clip import ClipBatch, PromptKind, Script
 from .config import TrainConfig
 from .data import ClipSource
 from .dense import dense_targets
+from .object_clips import ObjectClip, choose_object, object_clip
 from .scenes import Clip
 
 MIN_OBJECT_SHARE = 0.0002
 """Smallest object to ask for, as a share of the frame; smaller ones vanish on the mask grid."""
 
+
+CLICKED_SHARE = 0.65
+"""Stills with a click whose window is laid around the click; the object's size is unknown there."""
 
 REFERENCE_SIDE = 256
 """Side at which `TrainConfig` counts pictures."""
@@ -70,11 +74,42 @@ class Steps(Dataset[Step]):
         count = _count(self.config.clips if is_clip else self.config.images, side)
         objects = self.config.clip_objects if is_clip else self.config.objects
         source = self.easy if self.easy is not None and progress < self.config.easy_until else self.source
+        if self.config.windows:
+            return Step(index, side, script, self._object_clips(source, rng, side, num_frames, script, count))
         pairs = [self._clip(source, rng, side, num_frames, objects) for _ in range(count)]
         pixels = torch.stack([pixels for pixels, _, _ in pairs], dim=1)
         truth = np.concatenate([truth for _, truth, _ in pairs], axis=1)
         dense = torch.stack([dense for _, _, dense in pairs], dim=1)
         return Step(index, side, script, ClipBatch(pixels, truth, dense))
+
+    def _object_clips(
+        self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, script: Script, count: int
+    ) -> ClipBatch:
+        """As many objects as `count`, each through windows of its own."""
+        is_clicked = script.prompt == "click" and num_frames == 1 and rng.random() < CLICKED_SHARE
+        found = [self._object_clip(source, rng, side, num_frames, is_clicked=is_clicked) for _ in range(count)]
+        return ClipBatch(
+            torch.stack([clip.pixels for clip in found], dim=1),
+            np.stack([clip.truth for clip in found], axis=1),
+            torch.stack([clip.dense for clip in found], dim=1),
+            np.stack([clip.hidden for clip in found], axis=1),
+            torch.stack([clip.moves for clip in found], dim=1),
+            is_clicked,
+        )
+
+    def _object_clip(
+        self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, *, is_clicked: bool
+    ) -> ObjectClip:
+        for _ in range(20):
+            clip, is_still = source.raw_clip(rng, num_frames)
+            if num_frames > 1 and rng.random() < 0.5:
+                clip = Clip(clip.images[::-1], clip.labels[::-1])
+            obj = choose_object(clip.labels, rng)
+            if obj is not None:
+                found = object_clip(clip, obj, rng, side, is_clicked=is_clicked, is_still=is_still)
+                if found.truth[0].any():
+                    return found
+        raise FramesError("the training data showed no object of sensible size in 20 samples; check the labels")
 
     def _clip(
         self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, objects: int

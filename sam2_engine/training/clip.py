@@ -7,7 +7,7 @@ Letters: T frames · G clips · O objects per clip · B = G·O objects · S mode
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..geometry import Resize
+from ..geometry import Resize, Window, move_planes
 from ..memory import MemoryBank, MemoryEntry, MemoryPolicy
 from ..model import PromptTensors
 from ..model.sam2 import upsample_to
 from ..outputs import ImageFeatures
-from ..prompts import Prompts
+from ..prompts import Click, Prompts
 from ..tracking import Decision, Tracker
 from .clicks import centre_click, correction_click, noisy_box, random_click
 
@@ -36,11 +36,18 @@ class ClipBatch:
     pixels : [T, G, 3, S, S] normalised
     truth : [T, B, Y, Y] bool; the O objects of a clip follow each other
     dense : [T, G, 4, Y, Y] targets of the side task, see `dense`
+    hidden : [T, B] area of the objects outside their windows, in cells of the truth; None for whole frames
+    moves : [T, B, 4] from each frame's window to the next, see :func:`sam2_engine.geometry.move_planes`; None for
+        whole frames
+    is_clicked : whether the windows of the first frame are laid around clicks, which are then in their middle
     """
 
     pixels: Tensor
     truth: NDArray[np.bool_]
     dense: Tensor
+    hidden: NDArray[np.float32] | None = None
+    moves: Tensor | None = None
+    is_clicked: bool = False
 
     @property
     def objects_per_clip(self) -> int:
@@ -95,7 +102,10 @@ def run_clip(
             rounds = []
             last = tracker.accept_mask(features, _full_size(truth, tracker.config.image_side, tracker.model.device))
         else:
-            rounds = _rounds(tracker, features, truth, script, policy, bank, frame, last, rng)
+            if last is not None and clip.moves is not None:
+                logits = move_planes(last.logits.detach(), clip.moves[frame].to(last.logits.device))
+                last = replace(last, logits=logits)
+            rounds = _rounds(tracker, features, clip, script, policy, bank, frame, last, rng)
             last = rounds[-1]
         if frame + 1 < num_frames:
             bank.put(_batched_entry(tracker, frame, features, last, prompted=frame == 0 or script.clicks_on(frame) > 0))
@@ -105,7 +115,7 @@ def run_clip(
 def _rounds(
     tracker: Tracker,
     features: ImageFeatures,
-    truth: NDArray[np.bool_],
+    clip: ClipBatch,
     script: Script,
     policy: MemoryPolicy,
     bank: MemoryBank,
@@ -114,12 +124,14 @@ def _rounds(
     rng: np.random.Generator,
 ) -> list[Decision]:
     """The first answer on a frame and one after each correction."""
+    truth = clip.truth[frame]
     plans = [policy.plan(frame, bank, num_frames=None, direction=1)] if frame else []
     view = tracker.condition(features, tracker.gather([bank], plans) if plans else None)
-    resize = Resize((truth.shape[-2], truth.shape[-1]), tracker.config.image_side)
+    size = (truth.shape[-2], truth.shape[-1])
+    resize = Resize(size, tracker.config.image_side, None if clip.moves is None else Window.whole(size))
     said = [Prompts()] * len(truth)
     if frame == 0:
-        said = [_first_prompt(mask, script.prompt, rng) for mask in truth]
+        said = [_first_prompt(mask, script.prompt, rng, in_middle=clip.is_clicked) for mask in truth]
         tensors = tracker.prompt_tensors(said, resize)
     else:
         assert last is not None, "tracked frames follow a decided one"
@@ -136,8 +148,15 @@ def _with_previous(tracker: Tracker, said: Sequence[Prompts], resize: Resize, be
     return tracker.prompt_tensors(said, resize, previous)
 
 
-def _first_prompt(mask: NDArray[np.bool_], kind: PromptKind, rng: np.random.Generator) -> Prompts:
-    """Half of the clicks at the centre, where people click; an absent object gets a click anywhere."""
+def _first_prompt(
+    mask: NDArray[np.bool_], kind: PromptKind, rng: np.random.Generator, *, in_middle: bool
+) -> Prompts:
+    """Half of the clicks at the object's centre, where people click; an absent object gets a click anywhere.
+
+    `in_middle` puts them into the middle of the plane instead.
+    """
+    if in_middle and kind == "click":
+        return Prompts(clicks=(Click(mask.shape[1] / 2 - 0.5, mask.shape[0] / 2 - 0.5),))
     if not mask.any():
         mask = np.ones_like(mask)
     if kind == "box":

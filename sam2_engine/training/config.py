@@ -12,6 +12,7 @@ class TrainConfig:
     Attributes
     ----------
     steps : optimiser steps in all
+    windows : see single objects through windows that follow them, see `object_clips`; else whole frames
     seed : of weights and data; step n always sees the same data
     image_sides : (fraction of the run, model input side) pairs, coarse to fine; from its fraction on a side takes
         three steps in five, those before it share the rest
@@ -28,6 +29,7 @@ class TrainConfig:
     """
 
     steps: int = 8000
+    windows: bool = False
     seed: int = 1
     image_sides: tuple[tuple[float, int], ...] = ((0.0, 128), (0.2, 256), (0.75, 512))
     images: int = 4

@@ -39,6 +39,10 @@ class ClipSource(Protocol):
         """An augmented clip [num_frames, side, side]; one frame is a still picture."""
         ...
 
+    def raw_clip(self, rng: np.random.Generator, num_frames: int) -> tuple[Clip, bool]:
+        """A clip as it is, of any size, and whether it is one picture repeated."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Synthetic:
@@ -49,10 +53,14 @@ class Synthetic:
 
     def sample_clip(self, rng: np.random.Generator, side: int, num_frames: int) -> Clip:
         """A new scene; it is made at the size asked for, so only light, contrast and orientation are changed."""
-        clip = make_clip(rng, side, num_frames, self.speed)
+        clip = make_clip(rng, side, num_frames, speed=self.speed)
         clip = flip_and_turn(clip, rng)
         labels = drop_small(clip.labels, self.settings.min_area_px)
         return Clip(change_pixels(clip.images, rng, self.settings), labels)
+
+    def raw_clip(self, rng: np.random.Generator, num_frames: int) -> tuple[Clip, bool]:
+        """A new scene of random size."""
+        return make_clip(rng, int(rng.integers(96, 257)), num_frames, speed=self.speed), False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,14 +83,23 @@ class Stills:
 
     def sample_clip(self, rng: np.random.Generator, side: int, num_frames: int) -> Clip:
         """One frame of a random item, moved and bent smoothly if more frames are wanted."""
+        picture = self._picture(rng)
+        if num_frames == 1:
+            return augment(picture, rng, side, self.settings)
+        return moving_picture(picture.scene(0), rng, side, num_frames, self.settings, self.speed)
+
+    def raw_clip(self, rng: np.random.Generator, num_frames: int) -> tuple[Clip, bool]:
+        """One frame of a random item, repeated."""
+        picture = self._picture(rng)
+        return Clip(*(np.broadcast_to(array, (num_frames, *array.shape[1:])) for array in picture)), True
+
+    def _picture(self, rng: np.random.Generator) -> Clip:
         for _ in range(8):
             item = self.folder.items[rng.integers(len(self.folder))]
             picture = self.folder.read(item, [int(rng.integers(item.num_frames))])
             if picture.labels.any():
                 break
-        if num_frames == 1:
-            return augment(picture, rng, side, self.settings)
-        return moving_picture(picture.scene(0), rng, side, num_frames, self.settings, self.speed)
+        return picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,12 +129,16 @@ class Sequences:
 
     def sample_clip(self, rng: np.random.Generator, side: int, num_frames: int) -> Clip:
         """A window in forward or backward order; a sequence shorter than the window repeats its last frame."""
+        return augment(self.raw_clip(rng, num_frames)[0], rng, side, self.settings)
+
+    def raw_clip(self, rng: np.random.Generator, num_frames: int) -> tuple[Clip, bool]:
+        """A window in time; see `sample_clip`."""
         item = self.items[rng.integers(len(self.items))]
         for _ in range(8):
             clip = self.folder.read(item, window_of_frames(rng, item.num_frames, num_frames, self.max_stride))
             if clip.labels[0].any():
                 break
-        return augment(clip, rng, side, self.settings)
+        return clip, False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,9 +169,15 @@ class SampleMixture:
 
     def sample_clip(self, rng: np.random.Generator, side: int, num_frames: int) -> Clip:
         """A clip of one of the sources."""
+        return self._drawn(rng, num_frames).sample_clip(rng, side, num_frames)
+
+    def raw_clip(self, rng: np.random.Generator, num_frames: int) -> tuple[Clip, bool]:
+        """A clip of one of the sources, as it is."""
+        return self._drawn(rng, num_frames).raw_clip(rng, num_frames)
+
+    def _drawn(self, rng: np.random.Generator, num_frames: int) -> ClipSource:
         weights = np.array(self.still_weights if num_frames == 1 else self.clip_weights, dtype=np.float64)
-        source = self.sources[int(rng.choice(len(self.sources), p=weights / weights.sum()))]
-        return source.sample_clip(rng, side, num_frames)
+        return self.sources[int(rng.choice(len(self.sources), p=weights / weights.sum()))]
 
     def sample_image(self, rng: np.random.Generator, side: int) -> Scene:
         """A still picture [side, side] of one of the sources."""

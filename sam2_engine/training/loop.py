@@ -192,9 +192,10 @@ def _clip_loss(run: Run, step: Step, config: TrainConfig) -> tuple[Tensor, float
     for frame, rounds in run_clip(tracker, step.batch, features, step.script, tracker.default_policy(), rng):
         truth = torch.from_numpy(step.batch.truth[frame]).to(device)
         present = truth.flatten(1).any(dim=1)
+        hidden = None if step.batch.hidden is None else torch.from_numpy(step.batch.hidden[frame]).to(device)
         for decision in rounds:
             assert decision.candidates is not None, "rounds are decoded"
-            found = decode_loss(decision.candidates, truth.float(), present, weights)
+            found = decode_loss(decision.candidates, truth.float(), present, weights, hidden)
             losses.append(found.total)
             best = found.true_iou.gather(1, found.best[:, None])[present]
             ious.append(float(best.mean()) if len(best) else 1.0)

@@ -103,19 +103,23 @@ def balanced_bce(logits: Tensor, truth: Tensor) -> Tensor:
     return (positive + negative) / 2
 
 
-def iou_of_logits(logits: Tensor, truth: Tensor) -> Tensor:
+def iou_of_logits(logits: Tensor, truth: Tensor, hidden: Tensor | None = None) -> Tensor:
     """IoU of ``logits > 0`` with ``truth > 0.5``; 1 where both are empty.
 
-    Shapes as in :func:`dice_loss`; no gradient.
+    Shapes as in :func:`dice_loss`; `hidden` [B] is an area of truth that is out of sight. No gradient.
     """
     with torch.no_grad():
         found, target = logits > 0, _target(logits, truth) > 0.5
         overlap = (found & target).sum((-2, -1))
-        union = (found | target).sum((-2, -1))
+        union = (found | target).sum((-2, -1)).float()
+        if hidden is not None:
+            union = union + hidden[:, None]
         return torch.where(union == 0, 1.0, overlap.float() / union.clamp(min=1))
 
 
-def decode_loss(candidates: Candidates, truth: Tensor, present: Tensor, weights: LossWeights) -> DecodeLoss:
+def decode_loss(
+    candidates: Candidates, truth: Tensor, present: Tensor, weights: LossWeights, hidden: Tensor | None = None
+) -> DecodeLoss:
     """The loss of one decoding round, mean over its objects.
 
     Only the candidate with the lowest mask loss learns its mask; all learn their predicted IoU; where the object is not
@@ -128,6 +132,8 @@ def decode_loss(candidates: Candidates, truth: Tensor, present: Tensor, weights:
         At the logits' size or larger; smaller logits are interpolated up to it, so this size sets the cost.
     present : [B] bool
         Whether the object is on the frame.
+    hidden : [B]
+        Area of the object outside the window that is seen, in pixels of `truth`; it counts as missed.
 
     Raises
     ------
@@ -144,7 +150,7 @@ def decode_loss(candidates: Candidates, truth: Tensor, present: Tensor, weights:
     visible = present.float()
     mask_losses = _mask_losses(logits, truth, weights)
     best = mask_losses.detach().argmin(dim=1)
-    true_iou = iou_of_logits(logits, truth)
+    true_iou = iou_of_logits(logits, truth, hidden)
 
     mask = (mask_losses.gather(1, best[:, None]).squeeze(1) * visible).mean()
     iou = ((candidates.iou.float() - true_iou).abs().mean(dim=1) * visible).mean()
