@@ -43,6 +43,8 @@ class ModelConfig:
         needs no learning, a place that is a code takes long to learn
     refines_mask : add a part of the given mask logits to those that are decoded (our small models only): what is
         there need not be found again, and tracking starts from a copy
+    object_windows : look at each object through a window a few times as wide as it, instead of at the whole image,
+        where nothing else is asked for (our small models only)
     contrast : how integers become intensities: ``dtype`` divides uint8 by 255 as published, ``percentile`` stretches
         every image (uint16 and float images are always stretched)
     """
@@ -68,6 +70,7 @@ class ModelConfig:
     previous_logits: bool = False
     drawn_prompts: bool = False
     refines_mask: bool = False
+    object_windows: bool = False
     contrast: Contrast = "dtype"
 
     def __post_init__(self) -> None:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from . import cleanup
-from .features import FeatureCache
+from .features import MAX_WHOLE_FRAMES, MAX_WINDOWS, FeatureCache
 from .frames import Frames, LiveFrames
-from .geometry import Resize
+from .geometry import Resize, Window, move_logits
+from .looking import Known, Looker
 from .memory import Direction, MemoryEntry, MemoryPlan
 from .outputs import ImageFeatures
 from .pixels import Range, sequence_range
 from .prompts import ObjectId, Prompts
 from .track import Track
 from .tracking import Tracker
+from .windows import WindowRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +49,37 @@ class FrameDecider:
     frames : of the sequence
     tracker : model and placement
     feature_bytes : memory that the features of recent frames may take
+    rule : how windows are laid around objects; None looks at whole frames
     """
 
-    def __init__(self, frames: Frames, tracker: Tracker, feature_bytes: int) -> None:
+    def __init__(
+        self, frames: Frames, tracker: Tracker, feature_bytes: int, rule: WindowRule | None = None
+    ) -> None:
         self.frames = frames
         self.tracker = tracker
-        self._features = FeatureCache(feature_bytes)
+        self.rule = rule
+        self._features = FeatureCache(feature_bytes, MAX_WINDOWS if rule else MAX_WHOLE_FRAMES)
         self._span: Range | None = None
+        self._picture: tuple[int, Any] | None = None
 
-    @property
-    def _resize(self) -> Resize:
-        return Resize(self.frames.size, self.tracker.config.image_side)
+    def looker(self, frame: int) -> Looker:
+        """Looks at a frame through features from the cache."""
+        return Looker(self.tracker, self.frames.size, lambda windows: self.encoded(frame, windows), self.rule)
 
-    def encoded(self, frame: int) -> ImageFeatures:
-        """Features of a frame, from the cache where they are in it."""
+    def encoded(self, frame: int, windows: Sequence[Window | None] = (None,)) -> ImageFeatures:
+        """Features of parts of a frame, one row for each, from the cache where they are in it."""
+        with self.tracker.placement.active():
+            return self._features.rows(frame, windows, lambda missing: self._encode(frame, missing))
 
-        def compute() -> ImageFeatures:
-            if self._span is None:
-                self._span = sequence_range(self.frames, self.tracker.config.contrast)
-            with self.tracker.placement.active():
-                return self.tracker.encode([self.frames[frame]], [self._span])
-
-        return self._features.get(frame, compute)
+    def _encode(self, frame: int, windows: Sequence[Window | None]) -> ImageFeatures:
+        if self._span is None:
+            self._span = sequence_range(self.frames, self.tracker.config.contrast)
+        if self._picture is None or self._picture[0] != frame:
+            self._picture = (frame, self.frames[frame])
+        picture = self._picture[1]
+        if windows[0] is None:
+            return self.tracker.encode([picture], [self._span])
+        return self.tracker.encode_windows(picture, self._span, windows)
 
     def answer(self, track: Track, frame: int, prompts: Prompts, *, from_scratch: bool) -> MemoryEntry:
         """Decode prompts on a frame: alone, or with its memories where it was tracked before.
@@ -77,36 +87,43 @@ class FrameDecider:
         `from_scratch` forgets an earlier answer to prompts on this frame instead of refining it.
         """
         direction = track.passed.get(frame)
-        tracker = self.tracker
+        tracker, looker = self.tracker, self.looker(frame)
         with tracker.placement.active():
-            features = self.encoded(frame)
             if prompts.mask is not None:
-                decision = tracker.accept_mask(features, self._model_mask(prompts.mask))
+                sight = looker.accept(prompts.mask)
             else:
                 plans = [] if direction is None else [self._plan(track, frame, direction)]
-                view = tracker.condition(features, tracker.gather([track.bank], plans) if plans else None)
-                previous = self._previous(track, frame, from_scratch=from_scratch)
-                tensors = tracker.prompt_tensors([prompts], self._resize, [previous])
-                decision = tracker.decode(view, features, tensors, policy=track.policy)
-        (entry,) = tracker.entries(frame, decision, None, prompted=True, direction=direction)
+                sight = looker.answer(
+                    prompts,
+                    self._previous(track, frame, from_scratch=from_scratch),
+                    condition=lambda features: self._condition(features, track, plans),
+                    policy=track.policy,
+                )
+        (entry,) = tracker.entries(
+            frame, sight.decision, None, prompted=True, direction=direction, windows=[sight.window]
+        )
         return entry
+
+    def _condition(self, features: ImageFeatures, track: Track, plans: Sequence[MemoryPlan]) -> Tensor:
+        """Features ``[B]`` of one object seen through B windows, with its memories in them."""
+        rows = len(features.embedding)
+        memory = self.tracker.gather([track.bank] * rows, list(plans) * rows) if plans else None
+        return self.tracker.condition(features, memory)
 
     def _plan(self, track: Track, frame: int, direction: Direction) -> MemoryPlan:
         num_frames = None if isinstance(self.frames, LiveFrames) else len(self.frames)
         return track.policy.plan(frame, track.bank, num_frames=num_frames, direction=direction)
 
-    def _previous(self, track: Track, frame: int, *, from_scratch: bool) -> Tensor | None:
-        """Logits ``[1, 1, S/4, S/4]`` of the answer to refine, or None."""
+    def _previous(self, track: Track, frame: int, *, from_scratch: bool) -> Known | None:
+        """The answer to refine, or None."""
         entry = track.bank.recent.get(frame) if from_scratch else track.known(frame)
         if entry is not None:
-            return entry.logits
+            return Known(entry.logits, entry.window)
         if frame not in track.masks or (from_scratch and frame in track.prompts):
             return None
         # The logits were forgotten; the mask that was handed out stands in for them.
-        return self.tracker.accept_mask(self.encoded(frame), self._model_mask(track.masks[frame].unpack())).logits
-
-    def _model_mask(self, mask: NDArray[np.bool_]) -> Tensor:
-        return self._resize.mask_to_model(mask).to(self.tracker.placement.device)
+        sight = self.looker(frame).accept(track.masks[frame].unpack())
+        return Known(sight.decision.logits, sight.window)
 
     def step(self, frame: int, direction: Direction, tracks: Mapping[ObjectId, Track]) -> dict[ObjectId, MemoryEntry]:
         """Decide on a frame for all objects; those whose plans have the same shape run as one batch."""
@@ -128,25 +145,41 @@ class FrameDecider:
     def _step_group(
         self, frame: int, direction: Direction, tracks: Sequence[Track], plans: Sequence[MemoryPlan]
     ) -> list[MemoryEntry]:
-        tracker, features = self.tracker, self.encoded(frame)
+        tracker = self.tracker
+        before = [track.bank.get(frame - direction) for track in tracks]
+        windows = [self._window(track, entry, frame) for track, entry in zip(tracks, before, strict=True)]
+        features = self.encoded(frame, windows if self.rule else (None,))
         view = tracker.condition(features, tracker.gather([track.bank for track in tracks], plans))
-        before = [entry for track in tracks if (entry := track.bank.get(frame - direction)) is not None]
-        previous = torch.cat([entry.logits for entry in before]) if before else None
+        logits = [_moved(entry, window) for entry, window in zip(before, windows, strict=True) if entry is not None]
+        previous = torch.cat(logits) if logits else None
         decision = tracker.decode(view, features, tracker.no_prompts(len(tracks), previous), policy=tracks[0].policy)
         tokens = tracker.remember(features, decision, soft=True)
-        entries = tracker.entries(frame, decision, tokens, prompted=False, direction=direction)
+        entries = tracker.entries(
+            frame, decision, tokens, prompted=False, direction=direction, windows=windows if self.rule else None
+        )
         for track, entry in zip(tracks, entries, strict=True):
             track.bank.put(entry)
         return entries
+
+    def _window(self, track: Track, before: MemoryEntry | None, frame: int) -> Window | None:
+        """Where to look for an object: around where it was on the frame before, or on the nearest one known."""
+        if self.rule is None:
+            return None
+        entry = before or min(track.bank, key=lambda known: abs(known.frame - frame))
+        if entry.window is None:
+            return Window.whole(self.frames.size)
+        return self.rule.follow(entry.window, (entry.logits[0, 0] > 0).cpu().numpy())
 
     def settle(self, track: Track, *, corrections_stay: bool) -> None:
         """Turn the answers to prompts into memories; `corrections_stay` as in `Session`."""
         for frame, draft in sorted(track.drafts.items()):
             decision = self.tracker.recall([draft])
             with self.tracker.placement.active():
-                tokens = self.tracker.remember(self.encoded(frame), decision, soft=False)
+                tokens = self.tracker.remember(self.encoded(frame, [draft.window]), decision, soft=False)
             stays = corrections_stay or frame not in track.passed
-            (entry,) = self.tracker.entries(frame, decision, tokens, prompted=stays, direction=draft.direction)
+            (entry,) = self.tracker.entries(
+                frame, decision, tokens, prompted=stays, direction=draft.direction, windows=[draft.window]
+            )
             track.bank.forget(track.policy.stale(frame, track.bank))
             track.bank.put(entry)
         track.drafts.clear()
@@ -159,5 +192,22 @@ class FrameDecider:
             logits = torch.cat([entry.logits for entry in entries]).to(self.tracker.placement.device)
             logits = cleanup.fill_holes(logits, cleaning.max_hole_area)
             logits = cleanup.remove_islands(logits, cleaning.max_island_area)
-            logits = self._resize.logits_to_image(logits)
+            logits = self._at_image_size(logits, [entry.window for entry in entries])
             return cleanup.make_exclusive(logits) if cleaning.exclusive else logits
+
+    def _at_image_size(self, logits: Tensor, windows: Sequence[Window | None]) -> Tensor:
+        side = self.tracker.config.image_side
+        if self.rule is None:
+            return Resize(self.frames.size, side).logits_to_image(logits)
+        rows = [
+            Resize(self.frames.size, side, window).logits_to_image(logits[row : row + 1])
+            for row, window in enumerate(windows)
+        ]
+        return torch.cat(rows)
+
+
+def _moved(entry: MemoryEntry, window: Window | None) -> Tensor:
+    """An entry's logits as those of another window."""
+    if entry.window is None or window is None:
+        return entry.logits
+    return move_logits(entry.logits, entry.window, window)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
-from .outputs import ImageFeatures
+import torch
+
+from .geometry import Window
+from .outputs import ImageFeatures, joined
+
+
+MAX_WHOLE_FRAMES = 24
+"""Whole frames kept at most, so that memory is flat from early on with small models too."""
+
+MAX_WINDOWS = 512
+"""Windows kept at most, likewise; they are small, and objects have one on every frame."""
 
 
 class FeatureCache:
@@ -14,23 +24,42 @@ class FeatureCache:
     Parameters
     ----------
     max_bytes : what may be held; the newest entry stays even where it alone is larger
-    max_frames : how many frames at most, so that memory is flat from early on with small models too
+    max_entries : how many entries at most; None for no such limit
     """
 
-    def __init__(self, max_bytes: int, max_frames: int = 24) -> None:
+    def __init__(self, max_bytes: int, max_entries: int | None = MAX_WHOLE_FRAMES) -> None:
         self.max_bytes = max_bytes
-        self.max_frames = max_frames
+        self.max_entries = max_entries
         self._entries: OrderedDict[Hashable, ImageFeatures] = OrderedDict()
 
     def get(self, key: Hashable, compute: Callable[[], ImageFeatures]) -> ImageFeatures:
         """The features of `key`, computed where they are not here."""
-        if key in self._entries:
-            self._entries.move_to_end(key)
-            return self._entries[key]
-        features = compute()
-        self._entries[key] = features
-        self._shrink()
+        features = self._entries[key] if key in self._entries else compute()
+        self._keep(key, features)
         return features
+
+    def _keep(self, key: Hashable, features: ImageFeatures) -> None:
+        self._entries[key] = features
+        self._entries.move_to_end(key)
+        self._shrink()
+
+    def rows(
+        self,
+        name: Hashable,
+        windows: Sequence[Window | None],
+        encode: Callable[[Sequence[Window | None]], ImageFeatures],
+    ) -> ImageFeatures:
+        """Features of windows of one picture, one row each; those that are not here are computed in one batch."""
+        known = {window: self._entries[name, window] for window in windows if (name, window) in self._entries}
+        missing = [window for window in dict.fromkeys(windows) if window not in known]
+        if missing:
+            fresh = encode(missing)
+            # Copies of rows, since a view would keep all of them in memory.
+            rows = [fresh] if len(missing) == 1 else [fresh.select(torch.tensor([row])) for row in range(len(missing))]
+            known.update(zip(missing, rows, strict=True))
+        for window in windows:
+            self._keep((name, window), known[window])
+        return known[windows[0]] if len(windows) == 1 else joined([known[window] for window in windows])
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._entries
@@ -46,6 +75,7 @@ class FeatureCache:
 
     def _shrink(self) -> None:
         held = self.nbytes
-        while len(self._entries) > 1 and (held > self.max_bytes or len(self._entries) > self.max_frames):
+        limit = self.max_entries or len(self._entries)
+        while len(self._entries) > 1 and (held > self.max_bytes or len(self._entries) > limit):
             _, dropped = self._entries.popitem(last=False)
             held -= dropped.nbytes

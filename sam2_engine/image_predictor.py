@@ -16,12 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from .build import build_sam2_hf, split_settings
-from .encoded_images import EncodedImages, Finish, decode_prompts, encode_images, row_groups
+from .encoded_images import EncodedImages, Finish, decode_prompts, encode_images, row_groups, tracker_for
 from .errors import ImageError, PromptError, SessionError
+from .geometry import Window
 from .image_prompts import PromptArrays
+from .looking import WindowChoice, rule_for
 from .model import PromptTensors, Sam2
 from .pixels import as_picture
 from .tracking import PREVIOUS_LOGIT_LIMIT
+from .windowed_images import Offer, WindowedImage, WindowLogits, known_from
 
 Masks = NDArray[np.float32]
 Prediction = tuple[Masks, NDArray[np.float32], NDArray[np.float32]]
@@ -36,6 +39,8 @@ class SAM2ImagePredictor:
     mask_threshold : foreground is where the mask logits are above it
     max_hole_area, max_sprinkle_area : holes up to this area are filled and islands up to it removed, in cells of the
         mask logits [s, s]; 0 leaves them. The result is the same on every device and in every installation.
+    window : ``auto`` looks at each object through a window around it, ``whole`` at whole images; as the model was
+        trained when not given, so published models see whole images
 
     Notes
     -----
@@ -50,12 +55,15 @@ class SAM2ImagePredictor:
         mask_threshold: float = 0.0,
         max_hole_area: float = 0.0,
         max_sprinkle_area: float = 0.0,
+        window: WindowChoice = None,
     ) -> None:
+        self.window = window
         self.model = sam_model
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
         self._images: EncodedImages | None = None
+        self._windowed: list[WindowedImage] | None = None
         self._is_batch = False
 
     @classmethod
@@ -94,8 +102,7 @@ class SAM2ImagePredictor:
         ImageError
             It cannot be used; the image set before stays.
         """
-        self._images = encode_images(self.model, [as_picture(image)])
-        self._is_batch = False
+        self._set([image], is_batch=False)
 
     def set_image_batch(self, image_list: Sequence[ArrayLike | Any]) -> None:
         """Encode several images, which may differ in size, for `predict_batch`.
@@ -108,8 +115,18 @@ class SAM2ImagePredictor:
         if not isinstance(image_list, (list, tuple)) or not image_list:
             given = "an empty list" if isinstance(image_list, (list, tuple)) else type(image_list).__name__
             raise ImageError(f"set_image_batch takes a list of at least one image, got {given}; see set_image for one")
-        self._images = encode_images(self.model, [as_picture(image) for image in image_list])
-        self._is_batch = True
+        self._set(image_list, is_batch=True)
+
+    def _set(self, images: Sequence[ArrayLike | Any], *, is_batch: bool) -> None:
+        pictures = [as_picture(image) for image in images]
+        rule = rule_for(self.model.config, self.window)
+        if rule is None:
+            self._images, self._windowed = encode_images(self.model, pictures), None
+        else:
+            # Nothing is encoded yet: where to look is only known once something is said.
+            tracker = tracker_for(self.model)
+            self._images, self._windowed = None, [WindowedImage(tracker, picture, rule) for picture in pictures]
+        self._is_batch = is_batch
 
     def predict(
         self,
@@ -148,8 +165,11 @@ class SAM2ImagePredictor:
         SessionError
             No image is set, or a batch of images is.
         """
-        images = self._ready(batch=False)
+        self._check_set(batch=False)
         arrays = PromptArrays(point_coords, point_labels, box, mask_input, normalize_coords)
+        if self._windowed is not None:
+            return self._look(self._windowed[0], arrays, multimask_output, return_logits)
+        images = self._whole()
         prompts = self._prompt_tensors(images, 0, arrays)
         return self._segment(images, 0, prompts, multimask_output, return_logits)
 
@@ -181,25 +201,30 @@ class SAM2ImagePredictor:
         SessionError
             No batch of images is set.
         """
-        images = self._ready(batch=True)
-        count = len(images.resizes)
+        self._check_set(batch=True)
+        count = len(self._windowed) if self._windowed is not None else len(self._whole().resizes)
         points = _per_image(point_coords_batch, count, "point_coords_batch")
         labels = _per_image(point_labels_batch, count, "point_labels_batch")
         boxes = _per_image(box_batch, count, "box_batch")
         masks_in = _per_image(mask_input_batch, count, "mask_input_batch")
-        prompts = [
-            self._prompt_tensors(
-                images,
-                index,
-                PromptArrays(points[index], labels[index], boxes[index], masks_in[index], normalize_coords),
-                f"image {index}: ",
-            )
+        arrays = [
+            PromptArrays(points[index], labels[index], boxes[index], masks_in[index], normalize_coords)
             for index in range(count)
         ]
-        results = [
-            self._segment(images, index, prompt, multimask_output, return_logits)
-            for index, prompt in enumerate(prompts)
-        ]
+        if self._windowed is not None:
+            results = [
+                self._look(image, given, multimask_output, return_logits, f"image {index}: ")
+                for index, (image, given) in enumerate(zip(self._windowed, arrays, strict=True))
+            ]
+        else:
+            images = self._whole()
+            prompts = [
+                self._prompt_tensors(images, index, given, f"image {index}: ") for index, given in enumerate(arrays)
+            ]
+            results = [
+                self._segment(images, index, prompt, multimask_output, return_logits)
+                for index, prompt in enumerate(prompts)
+            ]
         masks, ious, low_res = zip(*results, strict=True)
         return list(masks), list(ious), list(low_res)
 
@@ -213,11 +238,17 @@ class SAM2ImagePredictor:
         SessionError
             No image is set.
         """
-        return self._ready().view.clone()
+        self._check_set()
+        if self._windowed is None:
+            return self._whole().view.clone()
+        tracker = tracker_for(self.model)
+        with tracker.placement.active():
+            whole = [image.encode([Window.whole(image.size)]).embedding for image in self._windowed]
+            return tracker.model.condition(torch.cat(whole), None)
 
     def reset_predictor(self) -> None:
         """Forget the image."""
-        self._images = None
+        self._images = self._windowed = None
         self._is_batch = False
 
     @property
@@ -227,15 +258,18 @@ class SAM2ImagePredictor:
             return None
         return {"image_embed": self._images.view, "high_res_feats": list(self._images.skips)}
 
-    def _ready(self, *, batch: bool | None = None) -> EncodedImages:
-        """The images that are set; `batch` says which call must have set them."""
-        if self._images is None:
+    def _whole(self) -> EncodedImages:
+        assert self._images is not None, "whole images are set"
+        return self._images
+
+    def _check_set(self, *, batch: bool | None = None) -> None:
+        """Raise SessionError where nothing is set; `batch` says which call must have set it."""
+        if self._images is None and self._windowed is None:
             wanted = "set_image_batch" if batch else "set_image"
             raise SessionError(f"no image is set; call {wanted} first")
         if batch is not None and batch != self._is_batch:
             took, call = ("set_image_batch", "predict_batch") if self._is_batch else ("set_image", "predict")
             raise SessionError(f"the current image was set by {took}; call {call} for it, or set another one")
-        return self._images
 
     def _prompt_tensors(
         self, images: EncodedImages, index: int, arrays: PromptArrays, where: str = ""
@@ -246,6 +280,32 @@ class SAM2ImagePredictor:
             if not where:
                 raise
             raise PromptError(f"{where}{error}") from error
+
+    def _look(
+        self, image: WindowedImage, arrays: PromptArrays, multimask: bool, return_logits: bool, where: str = ""
+    ) -> Prediction:
+        """As `_segment`, through a window for each object."""
+        try:
+            said = arrays.to_prompts(image.resize(None))
+            side = self.model.config.mask_side
+            known = [known_from(arrays.mask, row, side) for row in range(len(said))]
+        except PromptError as error:
+            raise PromptError(f"{where}{error}") from error if where else error
+        offers = [
+            image.answer(prompts, before, multimask=multimask) for prompts, before in zip(said, known, strict=True)
+        ]
+        finish = Finish(self.max_hole_area, self.max_sprinkle_area, self.mask_threshold)
+        masks = np.stack([self._shown(offer, image, finish, as_logits=return_logits) for offer in offers])
+        ious = torch.stack([offer.ious for offer in offers]).cpu().numpy()
+        low_res = torch.stack([offer.logits for offer in offers]).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+        logits = WindowLogits(low_res.cpu().numpy(), [offer.window for offer in offers])
+        return (masks[0], ious[0], logits[0]) if len(offers) == 1 else (masks, ious, logits)
+
+    def _shown(self, offer: Offer, image: WindowedImage, finish: Finish, *, as_logits: bool) -> Masks:
+        """Masks [M, H, W] of one object at image size."""
+        planes = finish.at_image_size(offer.logits[None], image.resize(offer.window))[0]
+        shown: Masks = (planes if as_logits else planes > self.mask_threshold).float().cpu().numpy()
+        return shown
 
     def _segment(
         self, images: EncodedImages, index: int, prompts: PromptTensors, multimask: bool, return_logits: bool

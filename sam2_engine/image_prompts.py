@@ -16,7 +16,7 @@ from torch import Tensor
 from .errors import PromptError
 from .geometry import Resize
 from .model import PointKind, PromptTensors
-from .prompts import Box, Click
+from .prompts import Box, Click, Prompts
 
 _KINDS = tuple(int(kind) for kind in PointKind)
 
@@ -68,6 +68,29 @@ class PromptArrays:
             None if mask is None else mask.to(device),
         )
 
+    def to_prompts(self, resize: Resize) -> list[Prompts]:
+        """Clicks and boxes of each of B objects as values; empty ones where only a mask is given.
+
+        Raises
+        ------
+        PromptError
+            As in `to_tensors`.
+        """
+        parts = [part for part in (self._corners(resize), self._clicks(resize)) if part is not None]
+        if not parts and self.mask is None:
+            raise PromptError("nothing to segment was given; give point_coords with point_labels, box or mask_input")
+        given = None if self.mask is None else torch.empty(len(_numbers(self.mask, "mask_input")), 0)
+        if given is not None and np.ndim(self.mask) == 3:
+            given = given[:1]
+        batch = _common_batch([len(kinds) for _, kinds in parts], given)
+        said = [(np.concatenate([xy[row] for xy, _ in parts]), np.concatenate([k[row] for _, k in parts])) if parts
+                else (np.zeros((0, 2)), np.zeros(0, np.int64)) for row in range(batch)]
+        return [_as_prompts(points, kinds) for points, kinds in said]
+
+    def mask_logits(self, side: int) -> Tensor | None:
+        """The mask logits given, ``[B or 1, 1, side, side]``, or None."""
+        return _mask_logits(self.mask, side)
+
     def _clicks(self, resize: Resize) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Points [B, N, 2] in image pixels and their kinds [B, N]."""
         if self.points is None:
@@ -117,6 +140,20 @@ class PromptArrays:
         """The same points ``[..., 2]`` in image pixels, a new array."""
         height, width = resize.size
         return points_xy * (1.0 if self.in_pixels else np.array([width, height], dtype=np.float64))
+
+
+def _as_prompts(points: NDArray[np.float64], kinds: NDArray[np.int64]) -> Prompts:
+    """Points ``[N, 2]`` and their kinds ``[N]`` as clicks and a box; where there are several boxes, the last."""
+    clicks = tuple(
+        Click(x, y, kind == PointKind.POSITIVE)
+        for (x, y), kind in zip(points.tolist(), kinds.tolist(), strict=True)
+        if kind in (PointKind.POSITIVE, PointKind.NEGATIVE)
+    )
+    corners = [points[kinds == kind] for kind in (PointKind.BOX_TOP_LEFT, PointKind.BOX_BOTTOM_RIGHT)]
+    if 0 in map(len, corners):
+        return Prompts(clicks)
+    (x0, y0), (x1, y1) = corners[0][-1], corners[1][-1]
+    return Prompts(clicks, Box(float(x0), float(y0), float(x1), float(y1)))
 
 
 def _common_batch(counts: list[int], mask: Tensor | None) -> int:

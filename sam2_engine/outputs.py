@@ -5,7 +5,7 @@ Letters: B objects or images · M masks · S model side · C channels of the emb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,16 @@ class ImageFeatures:
     def nbytes(self) -> int:
         """Bytes held by all levels."""
         return sum(level.numel() * level.element_size() for level in (self.embedding, *self.skips))
+
+
+def joined(features: Sequence[ImageFeatures]) -> ImageFeatures:
+    """The rows of several features, one after the other."""
+    import torch
+
+    return ImageFeatures(
+        torch.cat([one.embedding for one in features]),
+        (torch.cat([one.skips[0] for one in features]), torch.cat([one.skips[1] for one in features])),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,6 +24,7 @@ from .errors import FramesError, PromptError, SessionError, UnknownObjectError
 from .frames import Frames, LiveFrames, open_frames
 from .geometry import Resize
 from .history import History
+from .looking import WindowChoice, rule_for
 from .memory import Direction, MemoryEntry, MemoryPolicy
 from .outputs import FrameMasks
 from .prompts import ObjectId, Prompts
@@ -49,6 +50,8 @@ class Session:
     corrections_stay : a frame that is prompted after it was tracked becomes a prompted frame. False gives the published
         default, which loses the correction at the next propagation
     feature_bytes : how much memory the features of recent frames may take
+    window : ``auto`` looks at each object through a window around it, ``whole`` at whole frames; as the model was
+        trained when not given
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Session:
         max_island_area: int = 0,
         corrections_stay: bool = True,
         feature_bytes: int = FEATURE_BYTES,
+        window: WindowChoice = None,
     ) -> None:
         self.frames: Frames = open_frames(frames)
         self.tracker = tracker
@@ -75,7 +79,7 @@ class Session:
         self._make_policy = policy or tracker.default_policy
         self._tracks: dict[ObjectId, Track] = {}
         self._history = History()
-        self._decider = FrameDecider(self.frames, tracker, feature_bytes)
+        self._decider = FrameDecider(self.frames, tracker, feature_bytes, rule_for(tracker.config, window))
         self._lock = threading.RLock()
         self._propagating = False
 

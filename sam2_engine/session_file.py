@@ -10,6 +10,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +22,14 @@ from torch import Tensor
 
 from .atomic import atomic_path
 from .errors import SessionFileError
+from .geometry import Window
 from .memory import MemoryBank, MemoryEntry, MemoryPolicy
 from .prompts import Box, Click, ObjectId, Prompts
+from .saved_masks import DOCUMENT, FORMAT, MAX_BYTES, check_format, read_packed_mask
 from .track import PackedMask, Track
 
 if TYPE_CHECKING:
     from .session import Session
-
-FORMAT = 1
-MAX_BYTES = 16 * 2**30
-"""Largest unpacked size taken from a file, against files made to fill the memory."""
 
 _ENTRY_TENSORS = ("logits", "pointer", "object_score", "tokens")
 
@@ -56,7 +55,7 @@ def write_session(session: Session, path: Path) -> None:
         "objects": objects,
     }
     with atomic_path(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
-        archive.writestr("session.json", json.dumps(document, indent=1), compress_type=zipfile.ZIP_DEFLATED)
+        archive.writestr(DOCUMENT, json.dumps(document, indent=1), compress_type=zipfile.ZIP_DEFLATED)
         archive.writestr("tensors.safetensors", write_tensors(tensors))
 
 
@@ -74,7 +73,7 @@ def read_tracks(path: Path, session: Session, make_policy: Callable[[], MemoryPo
                 raise SessionFileError(
                     f"{path} unpacks to more than {MAX_BYTES >> 30} GiB; it is not a session of ours"
                 )
-            document = json.loads(archive.read("session.json"))
+            document = json.loads(archive.read(DOCUMENT))
             _check(document, session, path)
             tensors = read_tensors(archive.read("tensors.safetensors"))
         return {_id(item["id"]): _track(item, tensors, make_policy()) for item in document["objects"]}
@@ -105,8 +104,7 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 
 
 def _check(document: dict[str, Any], session: Session, path: Path) -> None:
-    if document["format"] > FORMAT:
-        raise SessionFileError(f"{path} was written by a newer version (format {document['format']}); update this one")
+    check_format(document, path)
     frames = document["frames"]
     here = (session.num_frames, *session.size)
     there = (frames["count"], frames["height"], frames["width"])
@@ -154,7 +152,7 @@ def _track(item: dict[str, Any], tensors: Mapping[str, Tensor], policy: MemoryPo
         entries("drafts"),
         MemoryBank(entries("prompted"), entries("recent")),
         {int(frame): direction for frame, direction in item["passed"].items()},
-        {int(frame): _read_mask(mask) for frame, mask in item["masks"].items()},
+        {int(frame): read_packed_mask(mask) for frame, mask in item["masks"].items()},
     )
 
 
@@ -175,6 +173,7 @@ def _entry(key: str, entry: MemoryEntry, tensors: dict[str, Tensor]) -> dict[str
         "prompted": entry.prompted,
         "direction": entry.direction,
         "iou": entry.iou,
+        "window": None if entry.window is None else list(astuple(entry.window)),
     }
 
 
@@ -189,6 +188,7 @@ def _read_entry(item: dict[str, Any], tensors: Mapping[str, Tensor]) -> MemoryEn
         tensors[f"{key}.object_score"],
         float(item["iou"]),
         tensors.get(f"{key}.tokens"),
+        None if item.get("window") is None else Window(*(int(value) for value in item["window"])),
     )
 
 
@@ -204,14 +204,9 @@ def _prompts(said: Prompts) -> dict[str, Any]:
 def _read_prompts(item: dict[str, Any]) -> Prompts:
     clicks = tuple(Click(float(x), float(y), bool(positive)) for x, y, positive in item["clicks"])
     box = None if item["box"] is None else Box(*(float(value) for value in item["box"]))
-    mask: NDArray[np.bool_] | None = None if item["mask"] is None else _read_mask(item["mask"]).unpack()
+    mask: NDArray[np.bool_] | None = None if item["mask"] is None else read_packed_mask(item["mask"]).unpack()
     return Prompts(clicks, box, mask)
 
 
 def _mask(mask: PackedMask) -> dict[str, Any]:
     return {"size": list(mask.size), "bits": base64.b64encode(mask.bits).decode(), "score": mask.score}
-
-
-def _read_mask(item: dict[str, Any]) -> PackedMask:
-    height, width = item["size"]
-    return PackedMask((int(height), int(width)), base64.b64decode(item["bits"]), float(item["score"]))

@@ -18,15 +18,15 @@ from torch import Tensor
 
 from . import cleanup
 from .config import ModelConfig
-from .geometry import Resize, ResizeFilter
+from .geometry import OUTSIDE_LOGIT, Resize, ResizeFilter, Window
 from .memory import Direction, MemoryBank, MemoryEntry, MemoryPlan, RecentFrames
 from .model import Memory, PointKind, PromptTensors, Sam2
 from .model.sam2 import upsample_to
 from .outputs import Candidates, ImageFeatures
-from .pixels import Range, to_model_input
+from .pixels import Range, as_picture, to_model_input, window_input
 from .prompts import Prompts
 
-ABSENT_LOGIT = -1024.0
+ABSENT_LOGIT = OUTSIDE_LOGIT
 """Mask logit where the object is not visible."""
 
 GIVEN_MASK_LOGIT = 10.0
@@ -126,6 +126,12 @@ class Tracker:
     def encode(self, images: Sequence[Any], spans: Sequence[Range | None] | None = None) -> ImageFeatures:
         """Features of B pictures."""
         return self.model.encode_image(self.pixels(images, spans))
+
+    def encode_windows(self, image: Any, span: Range, windows: Sequence[Window | None]) -> ImageFeatures:
+        """Features of B windows of one picture whose intensities lie in `span`; None is the whole picture."""
+        picture, side = as_picture(image), self.config.image_side
+        planes = [window_input(picture, side, span, window or Window.whole(picture.shape[:2])) for window in windows]
+        return self.model.encode_image(torch.stack(planes).to(self.placement.device))
 
     def condition(self, features: ImageFeatures, memory: Memory | None) -> Tensor:
         """The embedding with its memories in it, ``[B, C, S/16, S/16]``."""
@@ -244,8 +250,9 @@ class Tracker:
         *,
         prompted: bool,
         direction: Direction | None,
+        windows: Sequence[Window | None] | None = None,
     ) -> list[MemoryEntry]:
-        """One memory entry for each of B objects, at rest on the storage device."""
+        """One memory entry for each of B objects, at rest on the storage device; `windows` are what was seen."""
         store = self.placement.store or self.placement.device
         kept = None if tokens is None else tokens.to(self.placement.memory).to(store)
         ious = decision.iou.tolist()
@@ -259,6 +266,7 @@ class Tracker:
                 decision.object_score[row : row + 1],
                 ious[row],
                 None if kept is None else kept[row : row + 1],
+                None if windows is None else windows[row],
             )
             for row in range(len(ious))
         ]
@@ -274,13 +282,17 @@ class Tracker:
         )
 
     def prompt_tensors(
-        self, prompts: Sequence[Prompts], resize: Resize, previous: Sequence[Tensor | None] | None = None
+        self,
+        prompts: Sequence[Prompts],
+        resize: Resize | Sequence[Resize],
+        previous: Sequence[Tensor | None] | None = None,
     ) -> PromptTensors:
         """Clicks and boxes of B objects in model pixels, with previous logits ``[1, 1, S/4, S/4]`` as mask prompt.
 
-        All objects or none have previous logits.
+        All objects or none have previous logits. `resize` is one for all objects, or one for each.
         """
-        rows = [_points(prompt, resize) for prompt in prompts]
+        maps = [resize] * len(prompts) if isinstance(resize, Resize) else resize
+        rows = [_points(prompt, to_model) for prompt, to_model in zip(prompts, maps, strict=True)]
         longest = max(len(kinds) for _, kinds in rows)
         points = np.zeros((len(rows), longest, 2), dtype=np.float64)
         kinds = np.full((len(rows), longest), int(PointKind.PADDING), dtype=np.int64)

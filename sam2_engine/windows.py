@@ -7,6 +7,7 @@ object at about the same size, whatever the image. Lengths are image pixels unle
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,15 +41,20 @@ class WindowRule:
         side = self.width * max(box.x1 - box.x0, box.y1 - box.y0)
         return Window.square((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, max(side, self.smallest))
 
-    def around_click(self, click: Click, size: tuple[int, int]) -> tuple[Window, ...]:
-        """Windows for a click on an object of unknown size in an image of size (height, width), the smallest first.
+    def around_clicks(self, clicks: Sequence[Click], size: tuple[int, int]) -> tuple[Window, ...]:
+        """Windows for clicks on an object of unknown size in an image of size (height, width), the smallest first.
 
-        The largest is at least as wide as half the image; an object that fills more of it is better boxed.
+        They lie around the positive clicks, or around all where none is positive. The largest is about as wide as the
+        image; an object that fills more of it is better boxed.
         """
-        sides = [float(self.smallest * 1.6)]
+        meant = [click for click in clicks if click.positive] or list(clicks)
+        xs, ys = [click.x + 0.5 for click in meant], [click.y + 0.5 for click in meant]
+        apart = max(max(xs) - min(xs), max(ys) - min(ys))
+        sides = [max(1.6 * self.smallest, 1.5 * apart)]
         while sides[-1] < 0.75 * max(size):
             sides.append(sides[-1] * self.step)
-        return tuple(Window.square(click.x + 0.5, click.y + 0.5, side) for side in sides)
+        middle_x, middle_y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+        return tuple(Window.square(middle_x, middle_y, side) for side in sides)
 
     def around_mask(self, mask: Mask) -> Window | None:
         """The window of a mask ``[H, W]``; None for an empty one."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ..geometry import Window
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,6 +28,7 @@ class MemoryEntry:
     object_score : [1, 1] logit
     iou : predicted IoU, 0 to 1
     tokens : [1, M, h, w] spatial memory, or None while the prompt is not settled
+    window : what was seen of the frame; None for all of it
     """
 
     frame: int
@@ -36,6 +39,7 @@ class MemoryEntry:
     object_score: Tensor
     iou: float
     tokens: Tensor | None = None
+    window: Window | None = None
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_the_number_of_frames_is_bounded_too() -> None:
-    cache = FeatureCache(10**9, max_frames=3)
+    cache = FeatureCache(10**9, max_entries=3)
     for key in range(10):
         cache.get(key, lambda: features(0.0))
     assert [key for key in range(10) if key in cache] == [7, 8, 9]

@@ -72,6 +72,7 @@ class TestInterface:
             ("mask_threshold", 0.0),
             ("max_hole_area", 0.0),
             ("max_sprinkle_area", 0.0),
+            ("window", None),
         ]
 
     @pytest.mark.parametrize("suffix", ["", "_batch"])

@@ -1,0 +1,249 @@
+"""Where to look for an object, and what is seen there: the first answer to prompts on one picture, and its refinement.
+
+Without windows the whole picture is encoded once. With them every object has a window of its own; a lone click, which
+says nothing about size, is tried at several scales. Letters: W windows · M masks · s = S/4 side of mask logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .config import ModelConfig
+from .geometry import Resize, Window, move_logits
+from .outputs import ImageFeatures
+from .prompts import Box, Prompts
+from .tracking import Decision, Tracker
+from .windows import WindowRule, place_of, touches_border
+
+WindowChoice = Literal["auto", "whole"] | WindowRule | None
+"""``auto``: object-centred windows; ``whole``: whole images, as published; a rule of one's own; None: as the model
+was trained."""
+
+Encode = Callable[[Sequence[Window | None]], ImageFeatures]
+"""Features of several windows of one picture; None stands for the whole picture."""
+
+LARGEST_PLACE = 0.85
+"""An object that takes up more of its window is looked at again through a larger one."""
+
+CUT_PENALTY = 0.3
+"""What a candidate loses in rank when it lies along the border of its window, for the share of the border."""
+
+TINY_PLACE, TINY_PENALTY = 0.1, 0.1
+"""A candidate that takes up less of its window than this share loses rank: a smaller window shows it better."""
+
+
+def rule_for(config: ModelConfig, choice: WindowChoice) -> WindowRule | None:
+    """The windows to use with a model; None for whole images."""
+    if isinstance(choice, WindowRule):
+        return choice
+    if choice == "auto" or (choice is None and config.object_windows):
+        return WindowRule()
+    return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What is known of one object on a picture.
+
+    Attributes
+    ----------
+    decision : of one object, B = 1
+    window : what it was decided in; None for the whole picture
+    """
+
+    decision: Decision
+    window: Window | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """An earlier answer to go on from: mask logits ``[1, 1, s, s]`` in a window."""
+
+    logits: Tensor
+    window: Window | None
+
+
+class Looker:
+    """Answers prompts about one picture.
+
+    Parameters
+    ----------
+    tracker : model and placement
+    size : of the picture, (height, width)
+    encode : gives features of parts of the picture, from a cache or computed
+    rule : how windows are laid; None for the whole picture
+    """
+
+    def __init__(self, tracker: Tracker, size: tuple[int, int], encode: Encode, rule: WindowRule | None) -> None:
+        self.tracker = tracker
+        self.size = size
+        self.encode = encode
+        self.rule = rule
+
+    def resize(self, window: Window | None) -> Resize:
+        """The map between the picture and the model for a window."""
+        return Resize(self.size, self.tracker.config.image_side, window)
+
+    def accept(self, mask: NDArray[np.bool_]) -> Sight:
+        """Take a given mask ``[H, W]`` as it is."""
+        window = None if self.rule is None else self.rule.around_mask(mask) or Window.whole(self.size)
+        plane = self.resize(window).mask_to_model(mask).to(self.tracker.placement.device)
+        return Sight(self.tracker.accept_mask(self.encode([window]), plane), window)
+
+    def answer(
+        self,
+        prompts: Prompts,
+        known: Known | None = None,
+        *,
+        condition: Callable[[ImageFeatures], Tensor] | None = None,
+        policy: Any | None = None,
+    ) -> Sight:
+        """The object that clicks and a box mean.
+
+        Parameters
+        ----------
+        known : an answer to refine
+        condition : brings memories into the features; without it the picture stands alone
+        policy : chooses among candidates, see `Tracker.decode`
+        """
+        look = _Look(self, condition or (lambda features: self.tracker.condition(features, None)), policy)
+        if self.rule is None:
+            return look.through(None, prompts, known)
+        window = self.window_for(prompts, known)
+        if window is None:
+            found = look.around_clicks(prompts)
+            known, window = Known(found.decision.logits, found.window), self._next_window(found, prompts)
+            return found if window is None else look.through(window, prompts, known)
+        sight = look.through(window, prompts, known)
+        better = self._next_window(sight, prompts)
+        return sight if better is None else look.through(better, prompts, Known(sight.decision.logits, window))
+
+    def window_for(self, prompts: Prompts, known: Known | None) -> Window | None:
+        """The window that prompts and an earlier answer ask for; None where only clicks are known."""
+        assert self.rule is not None, "whole pictures need no window"
+        if prompts.is_empty:
+            assert known is not None, "nothing was said and nothing is known"
+            cells = (known.logits[0, 0] > 0).cpu().numpy()
+            whole = Window.whole(self.size)
+            if not cells.any():
+                return known.window or whole
+            return self.rule.around_box(_box_in(known.window or whole, cells))
+        said = _box_of(prompts)
+        if known is not None:
+            seen = known.window or Window.whole(self.size)
+            cells = (known.logits[0, 0] > 0).cpu().numpy()
+            place = place_of(cells)
+            if place is not None:
+                if known.window is not None and seen.holds(said) and place.extent <= LARGEST_PLACE:
+                    return known.window
+                return self.rule.around_box(_joined(said, _box_in(seen, cells)))
+        return self.rule.around_box(said) if prompts.box is not None else None
+
+    def _next_window(self, sight: Sight, prompts: Prompts) -> Window | None:
+        """A window that shows the found mask better, or None where the present one does well enough."""
+        assert self.rule is not None and sight.window is not None, "whole pictures need no window"
+        cells = (sight.decision.logits[0, 0] > 0).cpu().numpy()
+        place = place_of(cells)
+        if place is None:
+            return None
+        found = _box_in(sight.window, cells)
+        wanted = self.rule.around_box(found if prompts.is_empty else _joined(_box_of(prompts), found))
+        ratio = wanted.width / sight.window.width
+        fits = 0.7 < ratio < 1.5 and touches_border(cells) == 0.0
+        return None if fits else wanted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """One question: the looker, what to condition on and how to choose."""
+
+    looker: Looker
+    condition: Callable[[ImageFeatures], Tensor]
+    policy: Any | None
+
+    def through(self, window: Window | None, prompts: Prompts, known: Known | None) -> Sight:
+        """Decode in one window, going on from what is known."""
+        tracker = self.looker.tracker
+        features = self.looker.encode([window])
+        previous = None if known is None else self._moved(known, window)
+        tensors = tracker.prompt_tensors([prompts], self.looker.resize(window), [previous])
+        return Sight(tracker.decode(self.condition(features), features, tensors, policy=self.policy), window)
+
+    def _moved(self, known: Known, window: Window | None) -> Tensor:
+        if known.window == window:
+            return known.logits
+        whole = Window.whole(self.looker.size)
+        return move_logits(known.logits, known.window or whole, window or whole)
+
+    def around_clicks(self, prompts: Prompts) -> Sight:
+        """The best of the candidates seen at several scales around the positive clicks."""
+        tracker, looker = self.looker.tracker, self.looker
+        assert looker.rule is not None, "whole pictures need no window"
+        windows = looker.rule.around_clicks(prompts.clicks, looker.size)
+        features = looker.encode(windows)
+        tensors = tracker.prompt_tensors([prompts] * len(windows), [looker.resize(window) for window in windows])
+        decision = tracker.decode(self.condition(features), features, tensors, policy=self.policy)
+        best = int(np.argmax(rank(decision)))
+        row = slice(best, best + 1)
+        return Sight(_row(decision, row), windows[best])
+
+
+def rank(decision: Decision) -> NDArray[np.float64]:
+    """How much each of W windows' masks is to be trusted: predicted IoU, less where a mask is cut off or tiny."""
+    scores = []
+    for logits, iou, visible in zip(decision.logits, decision.iou.tolist(), decision.object_score[:, 0], strict=True):
+        cells = (logits[0] > 0).cpu().numpy()
+        place = place_of(cells)
+        if place is None:
+            scores.append(-1.0)
+            continue
+        score = iou * float(visible.sigmoid()) - CUT_PENALTY * touches_border(cells)
+        scores.append(score - TINY_PENALTY * (place.extent < TINY_PLACE))
+    return np.array(scores)
+
+
+def _row(decision: Decision, row: slice) -> Decision:
+    offered = decision.candidates
+    if offered is not None:
+        offered = replace(
+            offered,
+            logits=offered.logits[row],
+            iou=offered.iou[row],
+            pointers=offered.pointers[row],
+            object_score=offered.object_score[row],
+        )
+    return Decision(
+        decision.logits[row], decision.iou[row], decision.pointer[row], decision.object_score[row], offered
+    )
+
+
+def _box_of(prompts: Prompts) -> Box:
+    """The box around the prompted box and the positive clicks; around all clicks where none is positive."""
+    clicks = [click for click in prompts.clicks if click.positive] or list(prompts.clicks)
+    boxes = [Box(click.x, click.y, click.x + 1, click.y + 1) for click in clicks]
+    if prompts.box is not None:
+        boxes.append(prompts.box)
+    first, *rest = boxes
+    for box in rest:
+        first = _joined(first, box)
+    return first
+
+
+def _joined(one: Box, other: Box) -> Box:
+    return Box(min(one.x0, other.x0), min(one.y0, other.y0), max(one.x1, other.x1), max(one.y1, other.y1))
+
+
+def _box_in(window: Window, cells: NDArray[np.bool_]) -> Box:
+    """The box of a mask ``[s, s]`` in image pixels."""
+    place = place_of(cells)
+    assert place is not None, "an empty mask has no box"
+    x, y = window.x0 + place.x * window.width, window.y0 + place.y * window.height
+    half_width, half_height = place.width * window.width / 2, place.height * window.height / 2
+    return Box(x - half_width, y - half_height, x + half_width, y + half_height)
