@@ -46,6 +46,8 @@ class Actor:
     brightness : relative to the other objects of the scene
     spot_seed : makes its texture its own
     poses : one for each frame; None where it is not there at all
+    soft : width of its blurred edge in px, where it lies out of focus
+    trait : what is its own, about normal: how thick its sheath is, how far its cell reaches
     """
 
     obj: int
@@ -53,6 +55,8 @@ class Actor:
     brightness: float
     spot_seed: int
     poses: tuple[Pose | None, ...]
+    soft: float = 0.0
+    trait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +119,22 @@ def place(rng: np.random.Generator, radii: Float, side: int, packing: float, clu
     clumping : probability of being placed right beside another object
     """
     centres = np.full((len(radii), 2), np.nan, dtype=np.float32)
+    tries = 32
     for index, radius in enumerate(radii):
-        for _ in range(12):
-            border = -0.3 * radius if index else min(1.2 * radius, 0.4 * side)  # the first is well inside
-            spot = rng.uniform(border, side - border, 2)
-            if index and rng.random() < clumping:
-                other = int(rng.integers(index))
-                angle, gap = rng.uniform(0, 2 * math.pi), rng.uniform(packing, packing + 0.15)
-                spot = centres[other] + gap * (radius + radii[other]) * np.array([math.cos(angle), math.sin(angle)])
-                if not (0 <= spot[0] < side and 0 <= spot[1] < side):
-                    continue
-            distances = np.hypot(*(centres[:index] - spot).T)
-            if not (distances < 0.999 * packing * (radii[:index] + radius)).any():
-                centres[index] = spot
-                break
+        border = -0.3 * radius if index else min(1.2 * radius, 0.4 * side)  # the first is well inside
+        spots = rng.uniform(border, side - border, (tries, 2))
+        placed = np.flatnonzero(np.isfinite(centres[:index, 0]))
+        if len(placed):
+            beside = rng.random(tries) < clumping
+            others = rng.choice(placed, tries)
+            angles, gaps = rng.uniform(0, 2 * math.pi, tries), rng.uniform(packing, packing + 0.15, tries)
+            steps = (gaps * (radius + radii[others]))[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+            spots = np.where(beside[:, None], centres[others] + steps, spots)
+        distances = np.hypot(*np.moveaxis(spots[:, None] - centres[placed], -1, 0))
+        free = (distances >= 0.999 * packing * (radii[placed] + radius)).all(axis=1)
+        free &= ((spots >= border) & (spots < side - border)).all(axis=1)
+        if free.any():
+            centres[index] = spots[np.argmax(free)]
     return centres
 
 
@@ -156,7 +162,8 @@ def cast(
         if motion.kind == "depth":
             poses = _through_depth(rng, poses, times)
         poses = _come_and_go(rng, poses, motion)
-        actor = Actor(len(actors) + 1, outline, brightness(), int(rng.integers(1 << 30)), tuple(poses))
+        seed, trait = int(rng.integers(1 << 30)), float(rng.normal())
+        actor = Actor(len(actors) + 1, outline, brightness(), seed, tuple(poses), trait=trait)
         actors += _divided(rng, actor, len(actors)) if rng.random() < motion.dividing else [actor]
     return actors
 
@@ -242,7 +249,7 @@ def _divided(rng: np.random.Generator, mother: Actor, number: int) -> list[Actor
     frames = len(mother.poses)
     end = int(rng.integers(1, frames)) if frames > 1 else 1
     waisted = [
-        None if pose is None else replace(pose, split=0.75 * max(0.0, 1 - (end - 1 - frame) / 3) ** 2)
+        None if pose is None else _waisted(pose, max(0.0, 1 - (end - 1 - frame) / 3) ** 2)
         for frame, pose in enumerate(mother.poses)
     ]
     blank: list[Pose | None] = [None] * end
@@ -254,8 +261,13 @@ def _divided(rng: np.random.Generator, mother: Actor, number: int) -> list[Actor
         length = mother.outline.length
         poses = [_daughter(pose, sign, length, 1 + 0.12 * age) for age, pose in enumerate(mother.poses[end:])]
         seed = mother.spot_seed + which + 1
-        family.append(Actor(number + 2 + which, mother.outline, mother.brightness, seed, tuple(blank + poses)))
+        family.append(replace(mother, obj=number + 2 + which, spot_seed=seed, poses=tuple(blank + poses)))
     return family
+
+
+def _waisted(pose: Pose, share: float) -> Pose:
+    """Nearly divided: it is narrow in the middle, and brighter, as all it holds has come together."""
+    return replace(pose, split=0.75 * share, light=pose.light * (1 + 0.4 * share))
 
 
 def _daughter(pose: Pose | None, sign: int, length: float, apart: float) -> Pose | None:

@@ -25,6 +25,8 @@ class Camera:
     inverted : dark objects on bright ground
     bits : 8 or 16
     low, high : of 0 and 1 in counts
+    gains : [T] light of each frame relative to the first: bleaching, and an unsteady lamp
+    defocus : [T] further blur of each frame, px
     """
 
     blur: float
@@ -36,14 +38,17 @@ class Camera:
     bits: int
     low: float
     high: float
+    gains: Float
+    defocus: Float
 
-    def record(self, light: Float, rng: np.random.Generator) -> Array:
+    def record(self, light: Float, rng: np.random.Generator, frame: int = 0) -> Array:
         """One frame [S, S] or [S, S, 3] of light 0 to 1 as uint8 or uint16."""
-        axes = (self.blur, self.blur, 0)[: light.ndim]
-        seen = ndimage.gaussian_filter(light, axes, truncate=2.5) if self.blur > 0.25 else light.copy()
+        blur = math.hypot(self.blur, float(self.defocus[frame]))
+        seen = ndimage.gaussian_filter(light, (blur, blur, 0)[: light.ndim], truncate=2.5) if blur > 0.25 else +light
         if self.haze:
             seen += np.float32(self.haze) * _far_blur(light)
-        seen *= self.shading if light.ndim == 2 else self.shading[..., None]
+        shading = self.shading * self.gains[frame]
+        seen *= shading if light.ndim == 2 else shading[..., None]
         noise = rng.standard_normal(seen.shape, dtype=np.float32)
         noise *= np.float32(self.read_noise) + np.float32(self.shot_noise) * np.sqrt(np.clip(seen, 0, 1.5))
         seen += noise
@@ -55,25 +60,41 @@ class Camera:
         return recorded
 
 
-def random_camera(rng: np.random.Generator, side: int, fluorescent: bool, colour: bool) -> Camera:
+def random_camera(rng: np.random.Generator, side: int, num_frames: int, fluorescent: bool, colour: bool) -> Camera:
     """A camera of random quality."""
+    gains, defocus = _unsteady(rng, num_frames, fluorescent)
     quality = rng.random()
     bits = 8 if colour or rng.random() < 0.7 else 16
     full = 255.0 if bits == 8 else float(rng.choice([1023, 4095, 65535]))
     low = full * rng.uniform(0, 0.12 if fluorescent else 0.2)
     high = full * (rng.uniform(0.15, 0.95) if fluorescent else rng.uniform(0.65, 1.0))
-    shading = 1 + np.float32(rng.uniform(0, 0.15)) * hills(rng, side, 2)
+    uneven = rng.uniform(0, 0.15) if fluorescent else 0.04 * rng.exponential()
+    shading = 1 + np.float32(uneven) * hills(rng, side, 1)
+    noise = math.exp(rng.uniform(math.log(0.002), math.log(0.03 if fluorescent else 0.02)))
     return Camera(
         blur=rng.uniform(0.3, 1.6) if rng.random() < 0.85 else rng.uniform(1.6, 3.0),
         haze=rng.uniform(0.05, 0.4) if fluorescent and rng.random() < 0.5 else 0.0,
         shading=np.clip(shading, 0.5, 1.5).astype(np.float32),
-        read_noise=math.exp(rng.uniform(math.log(0.002), math.log(0.03))) * (1.8 if quality > 0.85 else 1),
-        shot_noise=rng.uniform(0.0, 0.06) * (2.0 if quality > 0.85 else 1),
-        inverted=bool(rng.random() < (0.12 if fluorescent else 0.25)),
+        read_noise=noise * (2.0 if quality > 0.88 else 1),
+        shot_noise=rng.uniform(0.0, 0.06 if fluorescent else 0.03) * (2.0 if quality > 0.88 else 1),
+        inverted=bool(rng.random() < (0.04 if colour else 0.12)),
         bits=bits,
         low=low,
         high=max(high, low + 0.1 * full),
+        gains=gains,
+        defocus=defocus,
     )
+
+
+def _unsteady(rng: np.random.Generator, num_frames: int, fluorescent: bool) -> tuple[Float, Float]:
+    """Light and blur of each frame: dyes bleach, lamps flicker, focus wanders."""
+    times = np.arange(num_frames)
+    decay = rng.uniform(0.02, 0.18) if fluorescent and rng.random() < 0.35 else 0.0
+    flicker = rng.normal(size=num_frames) * (rng.uniform(0.0, 0.06) if rng.random() < 0.3 else 0.0)
+    defocus = np.zeros(num_frames)
+    if num_frames > 1 and rng.random() < 0.2:
+        defocus = rng.uniform(0.5, 1.8) * (1 + np.sin(rng.uniform(0, 2 * math.pi) + times * rng.uniform(0.3, 1.5))) / 2
+    return (np.exp(-decay * times) * (1 + flicker)).astype(np.float32), defocus.astype(np.float32)
 
 
 def _far_blur(light: Float) -> Float:

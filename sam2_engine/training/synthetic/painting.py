@@ -1,16 +1,14 @@
-"""From objects to pixels: stamps of single objects, and the styles of microscopy that paint them.
+"""From objects to a canvas: where each object lies on a frame, how deep its points are, and its texture.
 
-A canvas holds light from 0 (dark) to 1 (bright); the camera comes afterwards, in :mod:`.camera`.
+What the canvas holds depends on the style: light, optical path, or amounts of stains. See :mod:`.painters`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..scenes import Labels
 from .actors import DAUGHTER, Actor, Pose
 from .fields import Float, grain
 from .shapes import Outline
@@ -22,15 +20,16 @@ class Look:
 
     Attributes
     ----------
-    style : name of a painter in `PAINTERS`
-    profile : "flat", "dome" or "rim", how light is spread over an object
+    style : name of a painter
+    profile : "flat", "dome", "rim" or "ring", how light is spread over an object
     contrast : how much objects differ from the ground
     grains : two periodic noise fields that textures are read from
     grain_strength, grain_size : of the texture; size in object radii
     spots : dark (negative) or bright dots inside each object, 0 for none
     rim : width of rims and sheaths in object radii
-    halo : strength of the light around objects in phase contrast
-    ground, body : colours [3] of coloured styles
+    around : how far a cell reaches beyond its nucleus, in radii; 0 where the outline is all there is
+    around_light : of that part, relative to the nucleus
+    whole : the label covers the part around as well
     margin : pixels around an object that the style may touch
     """
 
@@ -40,12 +39,12 @@ class Look:
     grains: tuple[Float, Float]
     grain_strength: float
     grain_size: float
-    spots: float
-    rim: float
-    halo: float
-    ground: Float
-    body: Float
-    margin: float
+    spots: float = 0.0
+    rim: float = 0.15
+    around: float = 0.0
+    around_light: float = 0.0
+    whole: bool = False
+    margin: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +55,12 @@ class Stamp:
     ----------
     rows, columns : the part
     depth : [h, w] px, positive inside
-    cover : [h, w] share of each pixel inside, 0 to 1
+    cover : [h, w] share of each pixel inside, 0 to 1; fades softly where the object is out of focus
     texture : [h, w] mean 0, standard deviation about 1, moving with the object
     radius : px
     light : brightness
+    trait : what is the object's own, about normal
+    sharp : 1 in focus, towards 0 far from it
     visible : whether it has a label
     """
 
@@ -70,10 +71,9 @@ class Stamp:
     texture: Float
     radius: float
     light: float
+    trait: float
+    sharp: float
     visible: bool
-
-
-Painter = Callable[[Float, Stamp, Look], None]
 
 
 def random_grains(rng: np.random.Generator) -> tuple[Float, Float]:
@@ -81,27 +81,12 @@ def random_grains(rng: np.random.Generator) -> tuple[Float, Float]:
     return grain(rng, 64, rng.uniform(1.0, 1.8)), grain(rng, 128, rng.uniform(0.3, 1.0))
 
 
-def paint(canvas: Float, actors: list[Actor], frame: int, look: Look) -> Labels:
-    """Paint one frame onto the canvas; later objects cover earlier ones. Gives the labels [H, W]."""
-    labels = np.zeros(canvas.shape[:2], dtype=np.int32)
-    painter = PAINTERS[look.style]
-    for actor in actors:
-        pose = actor.poses[frame]
-        stamp = None if pose is None else stamp_of(actor, pose, frame, canvas.shape[0], look)
-        if stamp is None:
-            continue
-        painter(canvas, stamp, look)
-        if stamp.visible:
-            inside = stamp.depth > (look.rim * stamp.radius if look.style == "sheath" else 0)
-            labels[stamp.rows, stamp.columns][inside] = actor.obj
-    return labels
-
-
 def stamp_of(actor: Actor, pose: Pose, frame: int, side: int, look: Look) -> Stamp | None:
     """The object in this pose; None where it is off the frame."""
     outline, scale = actor.outline, pose.scale
     grown = 1 + 0.5 * pose.split
-    extent = min(outline.reach * scale * grown, 0.8 * side) + look.margin
+    radius = outline.radius * scale
+    extent = min(outline.reach * scale * grown, 0.8 * side) + look.margin + look.around * radius + actor.soft
     rows = slice(max(int(pose.y - extent), 0), min(int(pose.y + extent) + 2, side))
     columns = slice(max(int(pose.x - extent), 0), min(int(pose.x + extent) + 2, side))
     if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -111,14 +96,17 @@ def stamp_of(actor: Actor, pose: Pose, frame: int, side: int, look: Look) -> Sta
     cosine, sine = np.float32(np.cos(pose.angle) / scale), np.float32(np.sin(pose.angle) / scale)
     u, v = x * cosine + y * sine, y * cosine - x * sine
     depth = _depth(outline, u, v, float(frame), pose.split) * np.float32(scale)
+    sharp = float(1 / (1 + 2 * actor.soft / max(radius, 1.0)))
     return Stamp(
         rows,
         columns,
         depth,
-        np.clip(depth + np.float32(0.5), 0, 1),
-        _texture(actor, u, v, look),
-        outline.radius * scale,
+        np.clip(depth / np.float32(1 + actor.soft) + np.float32(0.5), 0, 1),
+        _texture(actor, u, v, look) * np.float32(sharp**2),
+        radius,
         actor.brightness * pose.light,
+        actor.trait,
+        sharp,
         pose.visible,
     )
 
@@ -160,83 +148,3 @@ def _spots(actor: Actor, u: Float, v: Float) -> Float:
         squared = np.square(u - np.float32(away * np.cos(angle))) + np.square(v - np.float32(away * np.sin(angle)))
         total += np.exp(squared * np.float32(-0.5 / size**2))
     return total
-
-
-def _profile(stamp: Stamp, look: Look) -> Float:
-    """Light over the inside: even, fading to the edge, or mostly at the edge."""
-    relative = stamp.depth * np.float32(1 / max(stamp.radius, 1))
-    light: Float = np.ones_like(relative)
-    if look.profile == "dome":
-        light = np.float32(0.35) + np.sqrt(np.clip(relative, 0, 1)) * np.float32(0.85)
-    if look.profile == "rim":
-        width = max(look.rim, 1.0 / max(stamp.radius, 1))
-        light = np.float32(0.25) + np.exp(-np.square((relative - np.float32(width)) * np.float32(1.2 / width)))
-    return light
-
-
-def _glow(canvas: Float, stamp: Stamp, look: Look) -> None:
-    """Fluorescence: light is added."""
-    grains = np.maximum(1 + np.float32(look.grain_strength) * stamp.texture, 0.05)
-    cover = stamp.cover
-    if not stamp.visible:  # far from focus: a wide, faint spot
-        cover = np.exp(-np.square(np.minimum(stamp.depth - stamp.radius, 0) / np.float32(1.3 * stamp.radius)))
-    light = cover * _profile(stamp, look) * grains * np.float32(stamp.light * look.contrast)
-    canvas[stamp.rows, stamp.columns] += light
-
-
-def _phase(canvas: Float, stamp: Stamp, look: Look) -> None:
-    """Phase contrast: a dark line inside the edge, a bright halo around, a grainy body near the ground's grey."""
-    if not stamp.visible:
-        return
-    part = canvas[stamp.rows, stamp.columns]
-    width = np.float32(np.clip(look.rim * stamp.radius, 1.2, 4.0))
-    edge = np.exp(-np.square(stamp.depth / width - 1))
-    halo = np.exp(-np.abs(np.minimum(stamp.depth, 0)) / (np.float32(1.6) * width)) * (1 - stamp.cover)
-    body = np.float32(look.contrast * stamp.light) + np.float32(0.12 * look.grain_strength + 0.02) * stamp.texture
-    if look.profile == "dome":  # thick cells have a bright middle
-        body = body + np.float32(0.4) * np.clip(stamp.depth / np.float32(stamp.radius) - np.float32(0.2), 0, 1)
-    part += stamp.cover * (body - np.float32(0.5 * look.halo) * edge - part)
-    part += np.float32(look.halo) * halo
-
-
-def _relief(canvas: Float, stamp: Stamp, look: Look) -> None:
-    """Height of the object; the camera lights it from one side (differential interference contrast)."""
-    height = np.sqrt(np.clip(stamp.depth * np.float32(1 / max(stamp.radius, 1)), 0, 1)) * np.float32(look.contrast)
-    height += stamp.cover * stamp.texture * np.float32(0.06 * look.grain_strength)
-    part = canvas[stamp.rows, stamp.columns]
-    np.maximum(part, height * np.float32(stamp.light), out=part)
-
-
-def _sheath(canvas: Float, stamp: Stamp, look: Look) -> None:
-    """A cross section with a sheath: myelin around an axon, a wall around a vesicle. The label is the inside."""
-    part = canvas[stamp.rows, stamp.columns]
-    width = np.float32(look.rim * stamp.radius)
-    inside = np.clip(stamp.depth - width + np.float32(0.5), 0, 1)
-    bright = np.float32(0.5 + 0.4 * look.contrast)
-    dark = np.float32(0.5 - 0.4 * look.contrast * stamp.light)
-    wall = bright + np.float32(0.12 * look.grain_strength) * stamp.texture
-    hollow = dark + np.float32(0.1 * look.grain_strength) * stamp.texture
-    part += stamp.cover * (wall - part)
-    part += inside * (hollow - part)
-
-
-def _stain(canvas: Float, stamp: Stamp, look: Look) -> None:
-    """Coloured or opaque objects on a coloured ground: stained tissue, and anything else with a texture."""
-    part = canvas[stamp.rows, stamp.columns]
-    shade = np.float32(look.grain_strength * 0.25) * stamp.texture
-    if look.profile != "flat":
-        shade = shade + np.float32(0.3) * (_profile(stamp, look) - np.float32(0.7))
-    value = look.body * np.float32(0.6 + 0.4 * stamp.light) + shade[..., None]
-    opaque = stamp.cover * np.float32(look.contrast)
-    if not stamp.visible:
-        return
-    part += opaque[..., None] * (value - part)
-
-
-PAINTERS: dict[str, Painter] = {
-    "fluorescence": _glow,
-    "phase": _phase,
-    "relief": _relief,
-    "sheath": _sheath,
-    "stain": _stain,
-}

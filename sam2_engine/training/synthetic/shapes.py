@@ -61,12 +61,64 @@ class Blob:
         root = np.float32(np.sqrt(self.stretch))
         u, v = u / root, v * root
         steps = 256
-        angles = np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / steps)
+        table = self.outline(np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / steps), time)
+        place = (np.arctan2(v, u) * np.float32(steps / (2 * np.pi)) + np.float32(steps + 0.5)).astype(np.int32)
+        return table[place % steps] - np.hypot(u, v)
+
+    def outline(self, angles: Float, time: float) -> Float:
+        """Radius in px at angles [N], before stretching."""
         orders = np.arange(2, 2 + len(self.amplitudes), dtype=np.float32)
         waves = np.cos(orders[:, None] * angles + (self.phases + self.speeds * np.float32(time))[:, None])
-        table = np.float32(self.radius) * np.exp(self.amplitudes @ waves)
-        place = (np.arctan2(v, u) * np.float32(steps / (2 * np.pi)) + np.float32(steps + 0.5)).astype(np.int32)
-        return table[place % steps] - np.hypot(u, v)  # type: ignore[no-any-return]
+        radii: Float = np.float32(self.radius) * np.exp(self.amplitudes @ waves)
+        return radii
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crawler:
+    """A cell that crawls on a surface: a stretched body with thin arms that grow and shrink, bent as a whole.
+
+    Attributes
+    ----------
+    body : around which the arms stand
+    arms : [K, 4] direction in radians, height in radii, width in radians, phase
+    bend : curvature of the long axis, 1 / px
+    speed : pace of the arms, radians a frame
+    """
+
+    body: Blob
+    arms: Float
+    bend: float
+    speed: float
+
+    @property
+    def radius(self) -> float:
+        return self.body.radius
+
+    @property
+    def length(self) -> float:
+        return self.body.length
+
+    @property
+    def reach(self) -> float:
+        highest = float(self.arms[:, 1].max(initial=0.0))
+        return self.body.reach + self.radius * highest * float(np.sqrt(self.body.stretch)) * 1.3
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        root = np.float32(np.sqrt(self.body.stretch))
+        u, v = u / root, (v - np.float32(self.bend) * u * u) * root
+        steps = 512
+        angles = np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / steps)
+        table = self.body.outline(angles, time)
+        for direction, height, width, phase in self.arms:
+            turn = np.abs((angles - direction + np.pi) % (2 * np.pi) - np.pi)
+            now = height * (0.7 + 0.3 * np.sin(phase + self.speed * time))
+            table += np.float32(now * self.radius) * np.exp(-np.power(turn / width, 1.4))
+        slope = np.gradient(table) * np.float32(steps / (2 * np.pi))
+        place = (np.arctan2(v, u) * np.float32(steps / (2 * np.pi)) + np.float32(steps + 0.5)).astype(np.int32) % steps
+        distance = np.hypot(u, v)
+        # along the normal of the outline rather than along the ray, else thin arms would seem thick
+        steep = slope[place] / np.maximum(distance, np.float32(0.5 * self.radius))
+        return (table[place] - distance) / np.sqrt(1 + np.square(steep))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,6 +193,20 @@ def blob(rng: np.random.Generator, radius: float, roughness: float, stretch: flo
         rng.uniform(0, 2 * np.pi, len(orders)).astype(np.float32),
         (rng.normal(size=len(orders)) * 0.12).astype(np.float32),
     )
+
+
+def crawler(rng: np.random.Generator, radius: float, arms: float, stretch: float) -> Crawler:
+    """A random crawling cell with about `arms` arms; a long one has them mostly at its ends."""
+    count = int(rng.poisson(arms))
+    directions = rng.uniform(0, 2 * np.pi, count)
+    ends = rng.random(count) < 1 - 1 / stretch
+    directions = np.where(ends, rng.integers(0, 2, count) * np.pi + rng.normal(size=count) * 0.25, directions)
+    heights = rng.exponential(0.6, count).clip(0.15, 2.2)
+    shape = np.stack(
+        (directions, heights, rng.uniform(0.12, 0.4, count), rng.uniform(0, 2 * np.pi, count)), axis=1
+    ).astype(np.float32)
+    body = blob(rng, radius, rng.uniform(0.1, 0.35), stretch)
+    return Crawler(body, shape, rng.normal() * 0.12 / (radius * stretch), rng.uniform(0.1, 0.6))
 
 
 def rod(rng: np.random.Generator, radius: float) -> Rod:
