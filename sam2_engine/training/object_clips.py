@@ -84,11 +84,21 @@ class _View:
         return _View(self.x + shift[0], self.y + shift[1], self.side * growth)
 
 
+VANISHING_SHARE = 0.3
+"""Clips whose object is gone at the end, as far as there are such objects: that it is gone must be learned too."""
+
+
 def choose_object(labels: Labels, rng: np.random.Generator, min_area_px: int = 12) -> int | None:
-    """An object of the first plane of ``[T, H, W]``, drawn at random; None where there is none of sensible size."""
+    """An object of the first plane of ``[T, H, W]``, drawn at random; None where there is none of sensible size.
+
+    In a share of the clips it is one that is not on the last plane.
+    """
     areas = np.bincount(labels[0].ravel())
     areas[0] = 0
     ids = np.flatnonzero((areas >= min_area_px) & (areas < 0.8 * labels[0].size))
+    if len(labels) > 1 and rng.random() < VANISHING_SHARE:
+        gone = np.setdiff1d(ids, labels[-1])
+        ids = gone if len(gone) else ids
     return int(rng.choice(ids)) if len(ids) else None
 
 
