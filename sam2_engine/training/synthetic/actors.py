@@ -147,7 +147,7 @@ def cast(
     brightness: Callable[[], float],
 ) -> list[Actor]:
     """Objects with their poses over the clip; daughters of divisions get labels of their own."""
-    times = _times(rng, num_frames)
+    times = frame_times(rng, num_frames)
     paths = _paths(rng, outlines, centres, motion, times)
     actors: list[Actor] = []
     aligned = rng.uniform(0, math.pi) if rng.random() < 0.3 else None
@@ -168,7 +168,7 @@ def cast(
     return actors
 
 
-def _times(rng: np.random.Generator, num_frames: int) -> NDArray[np.float64]:
+def frame_times(rng: np.random.Generator, num_frames: int) -> NDArray[np.float64]:
     """Time of each frame; at times the camera missed a few."""
     steps = np.ones(num_frames)
     steps[0] = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..scenes import Clip, Scene
+from .colonies import bacteria, yeast
 from .glowing import filaments, glowing_cells, glowing_nuclei, vesicles
 from .neurites import neurites_clip
 from .stage import Stage, film
@@ -21,6 +22,8 @@ STYLES: dict[str, float] = {
     "relief": 0.05,
     "vesicles": 0.04,
     "filaments": 0.06,
+    "bacteria": 0.09,
+    "yeast": 0.04,
     "axons": 0.08,
     "neurites": 0.11,
     "tissue": 0.11,
@@ -35,6 +38,8 @@ STAGES: dict[str, Callable[[np.random.Generator, int, int, float], Stage]] = {
     "relief": relief_cells,
     "vesicles": vesicles,
     "filaments": filaments,
+    "bacteria": bacteria,
+    "yeast": yeast,
     "axons": axons,
 }
 """Kinds made of single objects on a ground."""

@@ -144,6 +144,38 @@ class Rod:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class GrowingRod:
+    """A bacterium that grows and, in the end, narrows in the middle.
+
+    Attributes
+    ----------
+    halves : [T] half the distance between the centres of its round ends on each frame, px
+    waists : [T] 0 straight, 1 nearly divided
+    bend : curvature, 1 / px
+    """
+
+    radius: float
+    halves: Float
+    waists: Float
+    bend: float
+
+    @property
+    def length(self) -> float:
+        return float(self.halves.max()) + self.radius
+
+    @property
+    def reach(self) -> float:
+        return self.length + abs(self.bend) * self.length**2
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        half, waist = self.halves[int(time)], self.waists[int(time)]
+        bent = v - np.float32(self.bend) * (u * u - half * half / 3)
+        beyond = np.maximum(np.abs(u) - half, 0)
+        narrow = waist * np.float32(0.45 * self.radius) * np.exp(-np.square(u / np.float32(0.7 * self.radius)))
+        return np.asarray(np.float32(self.radius) - narrow - np.hypot(beyond, bent))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Tube:
     """A swimming worm or a filament: a thick line through points that wave with time.
 
