@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from ..errors import ShapeError
 
@@ -171,6 +171,37 @@ def area_under_clicks(ious: Sequence[float]) -> float:
     if len(ious) == 1:
         return float(ious[0])
     return float(np.trapezoid(ious)) / (len(ious) - 1)
+
+
+def auroc(scores: Sequence[float], is_positive: Sequence[bool]) -> float:
+    """Area under the ROC curve: how often a positive case has the higher score than a negative one, ties counting half.
+
+    Parameters
+    ----------
+    scores : any numbers; those that are NaN are left out
+
+    Returns
+    -------
+    NaN where there are no positive or no negative cases.
+
+    Raises
+    ------
+    ValueError
+        Not as many scores as cases.
+
+    Notes
+    -----
+    By ranks: the statistic of Mann and Whitney (1947) over the number of pairs.
+    """
+    if len(scores) != len(is_positive):
+        raise ValueError(f"one score for each case is needed, got {len(scores)} for {len(is_positive)}")
+    values, kinds = np.asarray(scores, dtype=float), np.asarray(is_positive, dtype=bool)
+    values, kinds = values[~np.isnan(values)], kinds[~np.isnan(values)]
+    positives, negatives = int(kinds.sum()), int((~kinds).sum())
+    if not positives or not negatives:
+        return math.nan
+    ranks = stats.rankdata(values)
+    return float(ranks[kinds].sum() - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def _check(truth: Mask, predicted: Mask) -> None:

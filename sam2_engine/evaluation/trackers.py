@@ -1,6 +1,6 @@
 """Trackers to measure: the model with its memory, and simpler ways that it should beat.
 
-`remembering`, `reprompting` and `copying` each give an `OpenTracker` for :func:`.robot.score_sequence`.
+`remembering`, `reprompting` and `copying` each give an `OpenTracker` for :func:`.following.score_sequence`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..outputs import FrameMasks
 from ..prompts import Box, ObjectId, Prompts
 from ..training.clicks import tight_box
 from .choosing import PROMPT_KINDS, PromptKind
-from .robot import ImagePredictor, OpenTracker, Way, prompt_kinds
+from .protocols import ImagePredictor, OpenTracker, Way, prompt_kinds
 
 if TYPE_CHECKING:
     from ..tracking import Tracker

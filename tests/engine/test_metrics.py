@@ -14,6 +14,7 @@ from sam2_engine.errors import ShapeError
 from sam2_engine.evaluation.metrics import (
     JF,
     area_under_clicks,
+    auroc,
     boundary_f,
     clicks_to_reach,
     iou,
@@ -149,3 +150,22 @@ def test_masks_of_different_shapes_are_refused() -> None:
     for measure in (iou, boundary_f, seg):
         with pytest.raises(ShapeError):
             measure(np.zeros((3, 4), dtype=bool), np.zeros((4, 3), dtype=bool))
+
+
+def test_the_roc_area_of_hand_made_scores_is_known() -> None:
+    assert auroc([0.9, 0.8, 0.2, 0.1], [True, True, False, False]) == 1
+    assert auroc([0.9, 0.8, 0.2, 0.1], [False, False, True, True]) == 0
+    assert auroc([0.9, 0.3, 0.2, 0.1], [True, False, True, False]) == 0.75
+    assert auroc([0.5, 0.5, 0.5], [True, False, False]) == 0.5
+    assert auroc([0.9, math.nan, 0.1], [True, True, False]) == 1
+    assert math.isnan(auroc([0.5, 0.5], [True, True]))
+    with pytest.raises(ValueError, match="one score for each case"):
+        auroc([0.5], [True, False])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=20))
+def test_the_roc_area_equals_its_definition(cases: list[tuple[int, bool]]) -> None:
+    positives, negatives = [s for s, kind in cases if kind], [s for s, kind in cases if not kind]
+    pairs_won = [(a > b) + (a == b) / 2 for a in positives for b in negatives]
+    expected = np.mean(pairs_won) if pairs_won else math.nan
+    assert auroc([s for s, _ in cases], [kind for _, kind in cases]) == pytest.approx(expected, nan_ok=True)
