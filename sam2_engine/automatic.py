@@ -15,19 +15,34 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from . import geometry
 from .build import build_sam2_hf, split_settings
-from .encoded_images import EncodedImages, Finish, decode_prompts, encode_images, row_groups
+from .encoded_images import EncodedImages, Finish, decode_prompts, encode_images, encode_window, row_groups
 from .errors import PromptError
 from .export.rle import Rle, compress_rle, decode_rle, encode_rle, rle_area
 from .image_predictor import SAM2ImagePredictor
+from .looking import WindowChoice, rule_for
 from .model import PointKind, PromptTensors, Sam2
 from .pixels import Range, as_picture, intensity_range
-from .proposals import Window, boxes_of, crop_windows, cut_by_window, non_maximum_suppression, point_grids
+from .proposals import (
+    EDGE_TOLERANCE_PX,
+    Window,
+    boxes_of,
+    crop_windows,
+    cut_by_window,
+    non_maximum_suppression,
+    point_grid,
+    point_grids,
+    tiles,
+)
 from .tracking import PREVIOUS_LOGIT_LIMIT, stability
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 Progress = Callable[[int, int], bool | None]
 """Is told (points done, points in all) after every batch; gives False to stop with what was found so far."""
+
+SMALLEST_TILE, TILE_HALO, POINTS_PER_TILE = 64, 0.25, 4
+"""With windows: side of the smallest tiles in pixels, their halo as a share of it, clicks along each side of a core."""
 
 _FORMS: dict[str, Callable[[Rle], Any]] = {
     "binary_mask": decode_rle,
@@ -80,6 +95,11 @@ class SAM2AutomaticMaskGenerator:
     output_mode : ``binary_mask`` arrays [H, W], or ``uncompressed_rle`` or ``coco_rle`` dictionaries
     use_m2m : give each mask back to the model once, to refine it
     multimask_output : three candidates for each click, or one
+    tile_sides : sides in image pixels of the tiles that an image is searched in with object-centred windows; objects
+        are found that are an eighth to three quarters as wide as some tile. By default from 64 pixels to the whole
+        image, each twice the one before. Crops and their grids are not used then
+    window : ``auto`` searches in tiles, ``whole`` the whole image and its crops, as published; as the model was
+        trained when not given
 
     Raises
     ------
@@ -112,6 +132,8 @@ class SAM2AutomaticMaskGenerator:
         output_mode: OutputMode = "binary_mask",
         use_m2m: bool = False,
         multimask_output: bool = True,
+        tile_sides: Sequence[int] | None = None,
+        window: WindowChoice = None,
     ) -> None:
         if output_mode not in _FORMS:
             raise ValueError(f"output_mode must be one of {', '.join(_FORMS)}, got {output_mode!r}")
@@ -137,6 +159,8 @@ class SAM2AutomaticMaskGenerator:
         self.output_mode = output_mode
         self.use_m2m = use_m2m
         self.multimask_output = multimask_output
+        self.tile_sides = None if tile_sides is None else tuple(tile_sides)
+        self.window = window
 
     @classmethod
     def from_pretrained(cls, model_id: str | PathLike[str], **kwargs: Any) -> SAM2AutomaticMaskGenerator:
@@ -172,6 +196,8 @@ class SAM2AutomaticMaskGenerator:
         """
         picture = as_picture(image)
         size = (picture.shape[0], picture.shape[1])
+        if rule_for(self.predictor.model.config, self.window) is not None:
+            return self._generate_in_tiles(picture, size, progress)
         windows = crop_windows(size, self.crop_n_layers, self.crop_overlap_ratio)
         search = _Search(self, picture, sum(len(self.point_grids[layer]) for _, layer in windows), progress)
         found: list[Proposal] = []
@@ -180,6 +206,21 @@ class SAM2AutomaticMaskGenerator:
                 found += search.in_window(window, self.point_grids[layer])
         if len(windows) > 1:
             found = _distinct(found, [1 / _area(proposal.window) for proposal in found], self.crop_nms_thresh)
+        return [self._record(proposal) for proposal in found]
+
+    def _generate_in_tiles(
+        self, picture: NDArray[Any], size: tuple[int, int], progress: Progress | None
+    ) -> list[dict[str, Any]]:
+        """As `generate`, through windows: tiles of several sizes with a halo."""
+        sides = self.tile_sides or _doubling(SMALLEST_TILE, max(size))
+        layout = [(side, square, core) for side in sides for square, core in tiles(size, side, TILE_HALO)]
+        grid = point_grid(POINTS_PER_TILE)
+        search = _Search(self, picture, len(layout) * len(grid), progress)
+        found: list[Proposal] = []
+        for side, square, (x0, y0, x1, y1) in layout:
+            if not search.is_stopped:
+                found += search.in_tile(square, side, grid * (x1 - x0, y1 - y0) + (x0, y0))
+        found = _distinct(found, [proposal.iou for proposal in found], self.crop_nms_thresh)
         return [self._record(proposal) for proposal in found]
 
     def _record(self, proposal: Proposal) -> dict[str, Any]:
@@ -215,7 +256,16 @@ class _Search:
         """The distinct masks of one crop, best first."""
         x0, y0, x1, y1 = window
         images = encode_images(self.model, [self.picture[y0:y1, x0:x1]], [self.span])
-        points_xy = grid * (x1 - x0, y1 - y0)
+        return self._distinct_in(images, window, grid * (x1 - x0, y1 - y0))
+
+    def in_tile(self, square: Window, side: int, points_xy: NDArray[np.float64]) -> list[Proposal]:
+        """The distinct masks of one tile from clicks [P, 2] in image pixels, best first."""
+        x0, y0, x1, y1 = square
+        seen = geometry.Window.square((x1 - x0) / 2, (y1 - y0) / 2, side)
+        images = encode_window(self.model, self.picture[y0:y1, x0:x1], self.span, seen)
+        return self._distinct_in(images, square, points_xy - (x0, y0))
+
+    def _distinct_in(self, images: EncodedImages, window: Window, points_xy: NDArray[np.float64]) -> list[Proposal]:
         found: list[Proposal] = []
         for start in range(0, len(points_xy), self.settings.points_per_batch):
             batch = points_xy[start : start + self.settings.points_per_batch]
@@ -280,7 +330,8 @@ class _Search:
         scores = torch.where(masks.flatten(1).any(dim=1), scores, 0.0)  # that of an empty mask would be 1
         x0, y0, x1, y1 = window
         boxes = boxes_of(masks) + np.array((x0, y0, x0, y0))
-        keep = ~cut_by_window(boxes, window, (height, width))
+        tolerance = min(EDGE_TOLERANCE_PX, 0.05 * max(x1 - x0, y1 - y0)) if images.resizes[0].window else None
+        keep = ~cut_by_window(boxes, window, (height, width), tolerance)
         if settings.stability_score_thresh > 0:
             keep &= (scores >= settings.stability_score_thresh).cpu().numpy()
         rows = torch.from_numpy(np.flatnonzero(keep)).to(masks.device)
@@ -325,6 +376,14 @@ def _distinct(proposals: list[Proposal], scores: list[float], max_iou: float) ->
     """One proposal for each object, best first."""
     boxes = np.array([proposal.box for proposal in proposals], dtype=np.int64).reshape(-1, 4)
     return [proposals[row] for row in non_maximum_suppression(boxes, scores, max_iou)]
+
+
+def _doubling(first: int, last: int) -> list[int]:
+    """`first`, twice it and so on, up to the first that is at least `last`."""
+    sides = [first]
+    while sides[-1] < last:
+        sides.append(2 * sides[-1])
+    return sides
 
 
 def _area(window: Window) -> int:

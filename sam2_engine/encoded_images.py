@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import cleanup
-from .geometry import Resize
+from .geometry import Resize, Window
 from .model import PromptTensors, Sam2
 from .outputs import Candidates
 from .pixels import Range
@@ -66,6 +66,16 @@ def encode_images(
     side = model.config.image_side
     resizes = tuple(Resize((picture.shape[0], picture.shape[1]), side) for picture in pictures)
     return EncodedImages(view, features.skips, resizes)
+
+
+def encode_window(model: Sam2, picture: NDArray[Any], span: Range, window: Window) -> EncodedImages:
+    """Encode a window of one picture whose intensities lie in `span`."""
+    tracker = tracker_for(model)
+    with tracker.placement.active():
+        features = tracker.encode_windows(picture, span, [window])
+        view = tracker.condition(features, None)
+    resize = Resize((picture.shape[0], picture.shape[1]), model.config.image_side, window)
+    return EncodedImages(view, features.skips, (resize,))
 
 
 def decode_prompts(

@@ -66,6 +66,36 @@ def crop_windows(size: tuple[int, int], layers: int, overlap_ratio: float) -> li
     return found
 
 
+def tiles(size: tuple[int, int], side: int, halo: float) -> list[tuple[Window, Window]]:
+    """Squares that cover an image of size (height, width), each with a halo around its core.
+
+    Parameters
+    ----------
+    side : of the squares in pixels, halo included
+    halo : share of the side that the halo takes at each edge, below 0.5
+
+    Returns
+    -------
+    (square, core) row by row; cores cover the image without overlap; both end at its border.
+    """
+    height, width = size
+    core = max(round(side * (1 - 2 * halo)), 1)
+    margin = (side - core) // 2
+    found = []
+    for y0, y1 in _cells(height, core):
+        for x0, x1 in _cells(width, core):
+            square = (max(x0 - margin, 0), max(y0 - margin, 0), min(x1 + margin, width), min(y1 + margin, height))
+            found.append((square, (x0, y0, x1, y1)))
+    return found
+
+
+def _cells(length: int, cell: int) -> list[tuple[int, int]]:
+    """A line cut into equal pieces of at most `cell`."""
+    count = math.ceil(length / cell)
+    edges = [round(index * length / count) for index in range(count + 1)]
+    return list(zip(edges, edges[1:], strict=False))
+
+
 def _spans(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
     """`count` overlapping pieces of a line."""
     piece = math.ceil((overlap * (count - 1) + length) / count)
@@ -88,11 +118,14 @@ def _first_and_last(is_there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDA
     return is_there.argmax(axis=1), is_there.shape[1] - 1 - is_there[:, ::-1].argmax(axis=1)
 
 
-def cut_by_window(boxes: NDArray[np.int64], window: Window, size: tuple[int, int]) -> NDArray[np.bool_]:
+def cut_by_window(
+    boxes: NDArray[np.int64], window: Window, size: tuple[int, int], tolerance_px: float | None = None
+) -> NDArray[np.bool_]:
     """Which of the boxes ``[N, 4]``, in image pixels, end at a side of the crop that is no side of the image."""
     height, width = size
-    at_crop = np.abs(boxes - np.array(window)) <= EDGE_TOLERANCE_PX
-    at_image = np.abs(boxes - np.array((0, 0, width, height))) <= EDGE_TOLERANCE_PX
+    tolerance = EDGE_TOLERANCE_PX if tolerance_px is None else tolerance_px
+    at_crop = np.abs(boxes - np.array(window)) <= tolerance
+    at_image = np.abs(boxes - np.array((0, 0, width, height))) <= tolerance
     touching: NDArray[np.bool_] = (at_crop & ~at_image).any(axis=1)
     return touching
 
