@@ -13,6 +13,7 @@ from .neurites import neurites_clip
 from .stage import Stage, film
 from .tissue import tissue_clip
 from .transmitted import axons, phase_cells, relief_cells, stained_nuclei
+from .video import video_clip
 
 STYLES: dict[str, float] = {
     "fluorescence": 0.18,
@@ -27,6 +28,7 @@ STYLES: dict[str, float] = {
     "axons": 0.08,
     "neurites": 0.11,
     "tissue": 0.11,
+    "video": 0.15,
 }
 """Kinds of scenes and how often each is drawn."""
 
@@ -47,6 +49,7 @@ STAGES: dict[str, Callable[[np.random.Generator, int, int, float], Stage]] = {
 CLIPS: dict[str, Callable[[np.random.Generator, int, int, float], Clip]] = {
     "neurites": neurites_clip,
     "tissue": tissue_clip,
+    "video": video_clip,
 }
 """Kinds that are made as a whole."""
 
