@@ -41,7 +41,7 @@ def test_an_ellipse_fits_discs_and_takes_boxes_only() -> None:
     labels = discs((20, 20), (50, 60))
     scores = score_image({"ellipse": Ellipse()}, pictured(labels), labels, np.random.default_rng(0))
     assert len(scores) == 2
-    assert all(score.box > 0.9 and score.clicks == () for score in scores)
+    assert all(score.box > 0.85 and score.clicks == () for score in scores)
 
 
 def test_a_watershed_finds_bright_and_dark_discs_from_a_click_or_a_box() -> None:

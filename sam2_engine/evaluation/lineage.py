@@ -1,0 +1,145 @@
+"""SEG, DET and TRA of the Cell Tracking Challenge, by the package py-ctcmetrics.
+
+Labels are [T, H, W] with 0 as background and one number for each cell from its birth to its division or end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MissingDependencyError, ShapeError
+
+Labels = NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class LineageScore:
+    """The objects of one sequence together, as one tracker found them from one prompt each.
+
+    Attributes
+    ----------
+    name, category, method, prompt : which
+    objects : how many were followed
+    seg, det, tra : of the Cell Tracking Challenge; only the objects that were followed are truth
+    """
+
+    name: str
+    category: str
+    method: str
+    prompt: str
+    objects: int
+    seg: float
+    det: float
+    tra: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """SEG, DET and TRA, 0 to 1; NaN where truth is empty."""
+
+    seg: float
+    det: float
+    tra: float
+
+
+def tracking_accuracy(truth: Labels, found: Labels, parents: Mapping[int, int] | None = None) -> Accuracy:
+    """How well cells were found and followed.
+
+    Parameters
+    ----------
+    truth, found : [T, H, W]
+    parents : label in truth → label of the cell it came from
+
+    Raises
+    ------
+    ShapeError
+        Not two label images [T, H, W] of one shape.
+    MissingDependencyError
+        py-ctcmetrics is not installed.
+
+    Notes
+    -----
+    Matula et al. 2015 (AOGM). A cell that is not seen on some frames in between is given a new number after them, with
+    itself as parent, as the format of the challenge asks.
+    """
+    if truth.shape != found.shape or truth.ndim != 3:
+        raise ShapeError(f"two label images [T, H, W] of one shape are compared, got {truth.shape} and {found.shape}")
+    try:
+        from ctc_metrics import evaluate_sequence
+    except ImportError as error:
+        raise MissingDependencyError(
+            "SEG, DET and TRA need the package py-ctcmetrics: pip install 'sam2-tools[evaluation]'"
+        ) from error
+    if not truth.any():
+        return Accuracy(math.nan, math.nan, math.nan)
+    if not found.any():
+        return Accuracy(0.0, 0.0, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        gold, result = Path(folder, "01_GT"), Path(folder, "01_RES")
+        _write(gold / "TRA", "man_track", truth, parents or {})
+        _write(gold / "SEG", "man_seg", truth, {})
+        _write(result, "mask", found, {}, tracks="res_track.txt")
+        # It prints its progress, and warns of frames without cells.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores = evaluate_sequence(str(result), str(gold), ["Valid", "SEG", "DET", "TRA"], threads=1)
+    return Accuracy(float(scores["SEG"]), float(scores["DET"]), float(scores["TRA"]))
+
+
+@dataclass(frozen=True, slots=True)
+class CellRow:
+    """A line of ``man_track.txt``: label, first and last frame, label of the parent or 0."""
+
+    label: int
+    first: int
+    last: int
+    parent: int
+
+
+def without_gaps(labels: Labels, parents: Mapping[int, int]) -> tuple[NDArray[np.uint16], list[CellRow]]:
+    """Numbers from 1 on that are there on every frame from their first to their last, and the table of them.
+
+    Parameters
+    ----------
+    parents : label → label it came from; parents that are not there, or do not end before, are left out
+    """
+    renamed = np.zeros(labels.shape, dtype=np.uint16)
+    rows: list[CellRow] = []
+    last_piece: dict[int, CellRow] = {}
+    first_piece: dict[int, int] = {}
+    for obj in (int(one) for one in np.unique(labels) if one):
+        frames = np.flatnonzero((labels == obj).any(axis=(1, 2)))
+        parent = 0
+        for stretch in np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1):
+            row = CellRow(len(rows) + 1, int(stretch[0]), int(stretch[-1]), parent)
+            renamed[row.first : row.last + 1][labels[row.first : row.last + 1] == obj] = row.label
+            first_piece.setdefault(obj, len(rows))
+            rows.append(row)
+            parent, last_piece[obj] = row.label, row
+    for obj, position in first_piece.items():
+        mother = last_piece.get(parents.get(obj, 0))
+        row = rows[position]
+        if mother is not None and mother.last < row.first:
+            rows[position] = CellRow(row.label, row.first, row.last, mother.label)
+    return renamed, rows
+
+
+def _write(folder: Path, name: str, labels: Labels, parents: Mapping[int, int], tracks: str = "man_track.txt") -> None:
+    import tifffile
+
+    folder.mkdir(parents=True)
+    renamed, rows = without_gaps(labels, parents)
+    for frame, plane in enumerate(renamed):
+        tifffile.imwrite(folder / f"{name}{frame:04d}.tif", plane)
+    text = "".join(f"{row.label} {row.first} {row.last} {row.parent}\n" for row in rows)
+    (folder / tracks).write_text(text, encoding="utf-8")
