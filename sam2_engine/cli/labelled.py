@@ -3,72 +3,135 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import FramesError
 
 if TYPE_CHECKING:
-    from ..training.folders import LabelledFolder
+    from ..training.readers import LabelledFolder
 
-IMAGE_FOLDERS = ("images", "image", "imgs")
-MASK_FOLDERS = ("masks", "mask", "labels", "gt")
+LAYOUT_NAMES = (
+    "auto",
+    "indexed",
+    "folders",
+    "beside",
+    "objects",
+    "ctc",
+    "coco",
+    "davis",
+    "sav",
+    "label-studio",
+    "session",
+)
+"""Choices of ``--layout``: those of `sam2_engine.training.readers`, which would take long to import for a help text."""
+
+_OTHER_NAMES = {"dev": ("dev", "val", "valid", "validation")}
+"""What a usual subset is called elsewhere."""
 
 
-def add_data(parser: argparse.ArgumentParser, *, subset: str, optional: bool = False) -> None:
-    """``DATA --masks --subset --category``."""
+class WeightedPath(NamedTuple):
+    """``PATH`` or ``PATH=WEIGHT``."""
+
+    path: Path
+    weight: float
+
+
+class OpenedData(NamedTuple):
+    """One of several DATA."""
+
+    folder: LabelledFolder
+    weight: float
+
+
+def add_data(parser: argparse.ArgumentParser, *, subset: str, optional: bool = False, several: bool = False) -> None:
+    """``DATA --layout --masks --subset --category``.
+
+    Parameters
+    ----------
+    subset : what is taken where the data have a subset of this name and none is asked for
+    optional : DATA may be left out
+    several : DATA may be several, each with a weight
+    """
+    what = "labelled pictures and sequences: a folder, or a COCO or Label Studio JSON file (layouts: docs/data.md)"
+    if several:
+        what += "; several are mixed, DATA=2 counts twice as much as DATA"
+    if optional:
+        what += "; without it, only scenes made by the package"
+    number = "*" if several else "?" if optional else None
+    parser.add_argument("data", metavar="DATA", nargs=number, help=what)
     parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="?" if optional else None,
-        help="folder with index.json; or with the folders images/ and masks/, files paired by name; "
-        "or a folder of pictures, with --masks" + ("; without it, only scenes made by the package" if optional else ""),
+        "--layout", choices=LAYOUT_NAMES, default="auto", help="how DATA lie on disk (default: auto, find out)"
     )
     parser.add_argument("--masks", metavar="DIR", help="folder of the masks, where DATA holds pictures only")
     parser.add_argument(
-        "--subset", metavar="NAME", help=f"of an indexed folder (default: {subset}, where it has one of this name)"
+        "--subset", metavar="NAME", help=f"of DATA (default: {subset}, where there is one of this name)"
     )
     parser.add_argument("--category", action="append", metavar="NAME", help="only items of this category. Repeatable")
     parser.set_defaults(usual_subset=subset)
 
 
 def open_labelled(args: argparse.Namespace) -> LabelledFolder:
-    """The folder that the options name; fills in ``args.subset``.
+    """The data that the options name; fills in ``args.subset``.
 
     Raises
     ------
     FramesError
-        No such folder, not of a known kind, or nothing in it was chosen.
+        Nothing there, not of a known layout, or nothing in it was chosen.
     """
-    from ..training.folders import MicroscopyFolder, PairedFolder
-
-    data = Path(args.data)
-    if not data.is_dir():
-        raise FramesError(f"{data} is no folder; labelled data are a folder, see: {args.parser.prog} --help")
-    if args.masks is None and (data / "index.json").is_file():
-        args.subset = args.subset or _usual(data, args.usual_subset)
-        return MicroscopyFolder(data, args.subset, args.category)
-    if args.subset or args.category:
-        raise FramesError(f"{data} has no index.json, so there are no subsets and categories to choose from")
-    if args.masks is not None:
-        return PairedFolder(data, args.masks)
-    images, masks = _first(data, IMAGE_FOLDERS), _first(data, MASK_FOLDERS)
-    if images is None or masks is None:
-        raise FramesError(
-            f"{data} holds neither index.json nor the folders images and masks; name the folder of masks by --masks"
-        )
-    return PairedFolder(images, masks)
+    path = Path(args.data)
+    args.subset = args.subset or _usual(path, args)
+    return _open(path, args, args.subset)
 
 
-def _usual(data: Path, name: str) -> str | None:
-    """`name` where the index has such a subset; a broken index is left to its reader."""
+def open_several(args: argparse.Namespace) -> list[OpenedData]:
+    """Each of several DATA with its weight; fills in ``args.subset`` where there is one.
+
+    Raises
+    ------
+    FramesError
+        As `open_labelled`, or ``--masks`` with several.
+    """
+    chosen = [weighted_path(text) for text in args.data]
+    if len(chosen) > 1 and args.masks is not None:
+        raise FramesError("--masks belongs to one DATA, got several; put pictures and masks into one folder each")
+    subsets = [args.subset or _usual(one.path, args) for one in chosen]
+    if len(chosen) == 1:
+        args.subset = subsets[0]
+    return [OpenedData(_open(one.path, args, subset), one.weight) for one, subset in zip(chosen, subsets, strict=True)]
+
+
+def weighted_path(text: str) -> WeightedPath:
+    """A path with a weight behind ``=``, 1 without; what exists under the whole name is a path."""
+    path, equals, number = text.rpartition("=")
+    if not equals or Path(text).exists():
+        return WeightedPath(Path(text), 1.0)
     try:
-        items = json.loads((data / "index.json").read_text(encoding="utf-8"))["items"]
-        return name if any(item.get("subset") == name for item in items) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not path or not 0 < weight < math.inf:
+        raise FramesError(f"{text} does not exist, and is no DATA=WEIGHT with a weight above 0; check the path")
+    return WeightedPath(Path(path), weight)
+
+
+def _open(path: Path, args: argparse.Namespace, subset: str | None) -> LabelledFolder:
+    from ..training.readers import open_labelled_data
+
+    return open_labelled_data(path, args.layout, subset, args.category, masks=args.masks)
+
+
+def _usual(path: Path, args: argparse.Namespace) -> str | None:
+    """The data's own name of the usual subset, where it has one: train2017, sav_val."""
+    from ..training.readers import subsets_of
+
+    if args.masks is not None:
         return None
-
-
-def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    names = subsets_of(path, args.layout)
+    for wanted in _OTHER_NAMES.get(args.usual_subset, (args.usual_subset,)):
+        for name in names:
+            if wanted in (name, re.split(r"[_-]", name.rstrip("0123456789"))[-1]):
+                return name
+    return None

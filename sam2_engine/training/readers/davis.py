@@ -58,6 +58,8 @@ def davis_items(path: Path, subset: str | None = None) -> list[Item]:
     FramesError
         No video, an unknown list, or one that names a video that is not there.
     """
+    if not is_davis(path):
+        return []
     images, annotations = _level(path / "JPEGImages"), _level(path / "Annotations")
     names = {one.name for one in annotations.iterdir() if one.is_dir() and (images / one.name).is_dir()}
     if subset is not None:

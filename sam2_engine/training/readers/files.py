@@ -78,7 +78,7 @@ class SequenceFile:
                 for number in numbers:
                     yield usable(source[number])
         except (FramesError, ImageError) as error:
-            raise FramesError(f"{self.path} cannot be read: {error}") from error
+            raise unreadable(self.path, error) from error
 
 
 def read_picture(path: Path) -> Array:
@@ -92,7 +92,7 @@ def read_picture(path: Path) -> Array:
     try:
         return usable(read_image(path))
     except ImageError as error:
-        raise FramesError(f"{path} cannot be read: {error}") from error
+        raise unreadable(path, error) from error
 
 
 def usable(image: Array) -> Array:
@@ -127,6 +127,12 @@ def _eight_bit(image: Array) -> Array:
     scaled = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
     rounded: Array = np.rint(scaled).astype(np.uint8)
     return rounded
+
+
+def unreadable(path: Path, error: Exception) -> FramesError:
+    """An error that names the file once."""
+    reason = str(error)
+    return FramesError(f"{path} cannot be read: {reason.replace(f'{path} ', 'it ', 1).replace(f'{path}: ', '', 1)}")
 
 
 # --------------------------------------------------------------------------------------------------------- labels
@@ -276,7 +282,7 @@ def _label_tiff(path: Path, axis: int | None = None) -> TiffFrames:
     try:
         return _LabelPlanes(path, axis, None, MAX_PIXELS)
     except FramesError as error:
-        raise FramesError(f"{path} cannot be read: {error}") from error
+        raise unreadable(path, error) from error
 
 
 # -------------------------------------------------------------------------------------------------- items of files

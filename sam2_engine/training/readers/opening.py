@@ -129,13 +129,17 @@ def find_layout(path: Path, layout: str = AUTO) -> str:
         if not candidates:
             raise FramesError(f"{path} is a file; data of the layout {layout} are a folder")
         return layout
-    found = [name for name, kind in candidates.items() if kind.fits(path)]
+    try:
+        found = [name for name, kind in candidates.items() if kind.fits(path)]
+    except OSError as error:
+        raise FramesError(f"{path} cannot be looked through: {error}; check its permissions") from error
     if len(found) == 1 or found[:1] == ["indexed"]:
         return found[0]
     if not found:
-        known = "".join(f"\n  {name}: {kind.looks_like}" for name, kind in candidates.items())
+        known = "; ".join(f"{kind.looks_like} ({name})" for name, kind in candidates.items())
         raise FramesError(
-            f"{path} is of no known layout; expected one of{known}\nor name the folder of masks, of pictures in {path}"
+            f"{path} is of no known layout; expected one of: {known}. Where it holds pictures only, name the folder of "
+            "their masks"
         )
     which = " and ".join(f"{name} ({LAYOUTS[name].looks_like})" for name in found)
     raise FramesError(f"{path} fits several layouts: {which}; choose one, layout={found[0]!r} for example")

@@ -85,9 +85,9 @@ def test_train_starts_from_trained_weights(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone", "--out", "run"], "gone is no folder"),
-        (["empty", "--out", "run"], "neither index.json nor the folders"),
-        (["DATA", "--subset", "dev", "--out", "run"], "no index.json"),
+        (["gone", "--out", "run"], "gone does not exist"),
+        (["empty", "--out", "run"], "empty is of no known layout"),
+        (["DATA", "--subset", "dev", "--out", "run"], "has no subsets"),
         (["DATA", "--model", "mega", "--out", "run"], "no model is called 'mega'"),
         (["DATA", "--start-from", "gone.pt", "--out", "run"], "gone.pt"),
         (["--resume", "--out", "run"], "no run in run"),
