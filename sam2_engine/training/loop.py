@@ -183,7 +183,7 @@ def _bad_step(run: Run, step: Step, started: float) -> StepReport:
 def _clip_loss(run: Run, step: Step, config: TrainConfig) -> tuple[Tensor, float]:
     """Mean loss of all rounds on all frames plus that of the side task, and the mean IoU of the best masks."""
     is_early = step.index < config.focal_start * config.steps
-    weights = LossWeights.warm_up() if is_early else LossWeights(balanced=0.3, iou=2.0)
+    weights = LossWeights.warm_up() if is_early else LossWeights(balanced=0.3, iou=2.0, object_score=2.0)
     tracker = Tracker(run.model)
     device = run.model.device
     features = run.model.encode_image(step.batch.pixels.flatten(0, 1).to(device))

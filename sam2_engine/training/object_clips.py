@@ -84,7 +84,7 @@ class _View:
         return _View(self.x + shift[0], self.y + shift[1], self.side * growth)
 
 
-VANISHING_SHARE = 0.3
+VANISHING_SHARE = 0.4
 """Clips whose object is gone at the end, as far as there are such objects: that it is gone must be learned too."""
 
 
