@@ -25,6 +25,7 @@ class Pose:
     split : 0 whole, 1 two touching halves along the long axis
     light : brightness relative to the object's own
     visible : False where only blurred light is left (out of focus), which carries no label
+    blur : further softness of its edge, as a share of its radius
     """
 
     x: float
@@ -34,6 +35,7 @@ class Pose:
     split: float = 0.0
     light: float = 1.0
     visible: bool = True
+    blur: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +70,10 @@ class Motion:
     kind : "time" lets them wander, "depth" shows planes of solid objects
     drift, wander, stride : common shift, random step, own steady step a frame
     turn, growth : radians, relative growth a frame
-    crossing, dividing, leaving, blinking : probability of each for an object
+    spin : radians a frame by which the whole sample turns
+    sway : how far the whole sample swings out and back within the clip
+    thick : half the number of planes an object reaches through, typically
+    crossing, dividing, leaving, appearing, blinking : probability of each for an object
     repel : whether objects push each other away
     """
 
@@ -78,9 +83,13 @@ class Motion:
     stride: float
     turn: float
     growth: float
+    spin: float
+    sway: float
+    thick: float
     crossing: float
     dividing: float
     leaving: float
+    appearing: float
     blinking: float
     repel: bool
 
@@ -88,13 +97,13 @@ class Motion:
 DAUGHTER = 0.74
 """Size of a daughter relative to its mother; two of them have about the mother's area."""
 
-STILL = Motion("time", 0, 0, 0, 0, 0, 0, 0, 0, 0, False)
+STILL = Motion("time", 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, False)
 
 
-def random_motion(rng: np.random.Generator, speed: float) -> Motion:
-    """A random kind of movement; `speed` 1 is a usual time-lapse, 3 a hasty one."""
+def random_motion(rng: np.random.Generator, speed: float, stacks: float = 0.35) -> Motion:
+    """A random kind of movement; `speed` 1 is a usual time-lapse, 3 a hasty one; `stacks` is the share of depth."""
     pace = speed * math.exp(rng.uniform(math.log(0.2), math.log(1.5)))
-    depth = rng.random() < 0.35
+    depth = rng.random() < stacks
     return Motion(
         kind="depth" if depth else "time",
         drift=rng.exponential(0.1) * pace,
@@ -102,9 +111,13 @@ def random_motion(rng: np.random.Generator, speed: float) -> Motion:
         stride=0.0 if depth else rng.exponential(0.2) * pace,
         turn=rng.exponential(0.02 if depth else 0.08) * pace,
         growth=rng.normal() * 0.015,
+        spin=rng.normal() * 0.03 * pace * (rng.random() < 0.2),
+        sway=rng.normal() * 2.0 * pace * (not depth and rng.random() < 0.12),
+        thick=math.exp(rng.uniform(math.log(1.2), math.log(12.0))),
         crossing=0.0 if depth or rng.random() < 0.5 else 0.3,
         dividing=0.0 if depth or rng.random() < 0.6 else 0.2,
         leaving=0.0 if depth else 0.06,
+        appearing=0.0 if depth else 0.05,
         blinking=0.04 if rng.random() < 0.4 else 0.0,
         repel=bool(rng.random() < 0.5),
     )
@@ -153,15 +166,15 @@ def cast(
     aligned = rng.uniform(0, math.pi) if rng.random() < 0.3 else None
     for index, outline in enumerate(outlines):
         start = rng.uniform(0, 2 * math.pi) if aligned is None else aligned + rng.normal() * 0.25
-        angles = start + rng.normal() * motion.turn * times
+        angles = start + (rng.normal() * motion.turn + motion.spin) * times
         growth = np.exp(motion.growth * times)
         poses: list[Pose | None] = [
             Pose(float(x), float(y), float(angle), float(scale))
             for (x, y), angle, scale in zip(paths[index], angles, growth, strict=True)
         ]
         if motion.kind == "depth":
-            poses = _through_depth(rng, poses, times)
-        poses = _come_and_go(rng, poses, motion)
+            poses = _through_depth(rng, poses, times, motion.thick, leading=index == 0)
+        poses = _come_and_go(rng, poses, motion, leading=index == 0)
         seed, trait = int(rng.integers(1 << 30)), float(rng.normal())
         actor = Actor(len(actors) + 1, outline, brightness(), seed, tuple(poses), trait=trait)
         actors += _divided(rng, actor, len(actors)) if rng.random() < motion.dividing else [actor]
@@ -194,7 +207,24 @@ def _paths(
         if motion.repel:
             where = _pushed_apart(where, radii)
         path.append(where)
-    return np.stack(path, axis=1)
+    swing = np.sin(times / max(float(times[-1]), 1.0) * math.pi) * motion.sway * mean
+    turned = [_spun(spot, motion.spin * time) for spot, time in zip(path, times, strict=True)]
+    return np.stack(turned, axis=1) + swing[:, None] * _unit(rng)
+
+
+def _spun(where: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
+    """Centres [N, 2] turned about their middle."""
+    if not angle or not len(where):
+        return where
+    middle = where.mean(axis=0)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    turned: NDArray[np.float64] = (where - middle) @ np.array([[cosine, sine], [-sine, cosine]]) + middle
+    return turned
+
+
+def _unit(rng: np.random.Generator) -> NDArray[np.float64]:
+    angle = rng.uniform(0, 2 * math.pi)
+    return np.array([math.cos(angle), math.sin(angle)])
 
 
 def _aim_some(
@@ -217,10 +247,12 @@ def _pushed_apart(where: NDArray[np.float64], radii: NDArray[np.float64]) -> NDA
     return where + push
 
 
-def _through_depth(rng: np.random.Generator, poses: list[Pose | None], times: NDArray[np.float64]) -> list[Pose | None]:
-    """Planes of one solid object: it swells, shrinks and blurs away."""
-    half = rng.uniform(2.5, 12.0)
-    middle = rng.uniform(-0.7 * half, times[-1] + 0.7 * half)
+def _through_depth(
+    rng: np.random.Generator, poses: list[Pose | None], times: NDArray[np.float64], thick: float, leading: bool
+) -> list[Pose | None]:
+    """Planes of one solid object: it swells, shrinks and blurs away; the leading one is there on the first."""
+    half = thick * math.exp(rng.normal() * 0.25)
+    middle = rng.uniform(-0.7, 0.7) * half if leading else rng.uniform(-0.7 * half, times[-1] + 0.7 * half)
     planes: list[Pose | None] = []
     for pose, time in zip(poses, times, strict=True):
         offset = abs(time - middle) / half
@@ -229,18 +261,25 @@ def _through_depth(rng: np.random.Generator, poses: list[Pose | None], times: ND
         elif offset > 0.94:
             planes.append(replace(pose, scale=0.5, light=0.35 * (1.35 - offset) / 0.4, visible=False))
         else:
-            planes.append(replace(pose, scale=math.sqrt(1 - offset**2), light=1 - 0.35 * offset**2))
+            scale = pose.scale * math.sqrt(1 - offset**2)
+            planes.append(replace(pose, scale=scale, light=1 - 0.35 * offset**2, blur=0.3 * offset**4))
     return planes
 
 
-def _come_and_go(rng: np.random.Generator, poses: list[Pose | None], motion: Motion) -> list[Pose | None]:
+def _come_and_go(
+    rng: np.random.Generator, poses: list[Pose | None], motion: Motion, leading: bool
+) -> list[Pose | None]:
     frames = len(poses)
+    if frames > 1 and not leading and rng.random() < motion.appearing:
+        first = int(rng.integers(1, frames))
+        return [*[None] * first, *poses[first:]]
     if frames > 1 and rng.random() < motion.leaving:
         last = int(rng.integers(1, frames))
         return [*poses[:last], *[None] * (frames - last)]
     if frames > 2 and rng.random() < motion.blinking:
         gone = int(rng.integers(1, frames))
-        return [None if frame == gone else pose for frame, pose in enumerate(poses)]
+        back = gone + int(rng.integers(1, 3))
+        return [None if gone <= frame < back else pose for frame, pose in enumerate(poses)]
     return poses
 
 

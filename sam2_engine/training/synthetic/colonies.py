@@ -59,7 +59,7 @@ class Colony:
                 amount * rng.uniform(0.8, 1.2, len(self.ids))
             ) - self.radii
             self._divide(rng)
-        for _ in range(4):
+        for _ in range(4 + int(20 * amount)):
             self.push()
 
     def _divide(self, rng: np.random.Generator) -> None:
@@ -154,7 +154,7 @@ def _grown_colony(rng: np.random.Generator, size: int, budding: bool) -> Colony:
         if len(colony.ids) >= wanted:
             break
         colony.grow(rng, 0.14)
-    for _ in range(12):
+    for _ in range(30):
         colony.push()
     colony.renumber()
     return colony
@@ -166,8 +166,8 @@ def _actors(rng: np.random.Generator, colony: Colony, num_frames: int, rate: flo
     times = frame_times(rng, num_frames)
     for frame, step in enumerate(np.diff(times, prepend=0.0)):
         if step:
-            for _ in range(int(np.ceil(rate * step / 0.15))):
-                colony.grow(rng, rate * step / np.ceil(rate * step / 0.15))
+            for _ in range(int(np.ceil(rate * step / 0.08))):
+                colony.grow(rng, rate * step / np.ceil(rate * step / 0.08))
         places = colony.centres + drift * times[frame]
         states = np.column_stack((places, colony.angles, colony.halves, colony.radii, colony.limits))
         for obj, state in zip(colony.ids, states, strict=True):
@@ -206,7 +206,7 @@ def _actor(
 def bacteria(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Rods in dense colonies, in phase contrast or fluorescent."""
     colony = _grown_colony(rng, size, budding=False)
-    rate = min(math.exp(rng.uniform(math.log(0.02), math.log(0.2))) * speed, 0.5)
+    rate = min(math.exp(rng.uniform(math.log(0.02), math.log(0.2))) * speed, 0.3)
     actors = _actors(rng, colony, num_frames, rate, rng.normal(size=2) * colony.size * 0.15 * speed)
     glowing = bool(rng.random() < 0.3)
     look = Look(

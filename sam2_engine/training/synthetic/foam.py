@@ -44,11 +44,13 @@ class Cut:
     cells : [S, S] the cell of each pixel
     gap : [S, S] distance to the nearest border between two cells in px, at most one spacing
     rival : [S, S] the cell beyond that border
+    upright : [S, S] 1 where the border stands at right angles to the plane, towards 0 where it lies in it
     """
 
     cells: NDArray[np.int32]
     gap: Float
     rival: NDArray[np.int32]
+    upright: Float
 
 
 def random_bends(rng: np.random.Generator, side: int, amplitude: float, exponent: float = 2.0) -> Float:
@@ -156,13 +158,17 @@ def _as_cut(
     second: Float,
     rival: NDArray[np.int32],
 ) -> Cut:
-    apart = np.zeros(owner.shape, dtype=np.float32)
-    for axis in range(3):
-        apart += np.square(seeds[:, axis][owner] - seeds[:, axis][rival])
+    across, upwards = (
+        sum(np.square(seeds[:, axis][owner] - seeds[:, axis][rival]) for axis in axes) for axes in ((0, 1), (2,))
+    )
+    upright = np.sqrt(across / np.maximum(across + upwards, np.float32(1e-3)))
     alone = ~np.isfinite(second)
-    gap = (np.where(alone, 0, second) - best) / (2 * np.sqrt(np.maximum(apart, 1e-3)))
+    # distance in the plane; where the border is slanted it is limited, so that it does not get too thin either
+    apart = np.sqrt(np.maximum(across + upwards, np.float32(1e-3))) * np.maximum(upright, np.float32(0.4))
+    gap = np.where(alone, np.float32(2 * foam.spacing), second - best) / (2 * np.maximum(apart, np.float32(0.1)))
     gap = np.where(alone, np.float32(foam.spacing), np.clip(gap, 0, np.float32(foam.spacing)))
-    return Cut(foam.cells[owner], gap.astype(np.float32), np.where(alone, foam.cells[owner], foam.cells[rival]))
+    beyond = np.where(alone, foam.cells[owner], foam.cells[rival])
+    return Cut(foam.cells[owner], gap.astype(np.float32), beyond, upright.astype(np.float32))
 
 
 def depth_of_clip(num_frames: int, step: float) -> float:

@@ -34,6 +34,7 @@ def glowing_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
         gone=rng.uniform(0.05, 0.3) if rng.random() < 0.35 else 0.0,
     )
     around = rng.uniform(0.3, 2.0) if rng.random() < 0.25 else 0.0
+    whole = bool(around and rng.random() < 0.2)
     look = Look(
         style="light",
         profile=str(rng.choice(["flat", "dome", "rim"], p=(0.4, 0.35, 0.25))),
@@ -44,8 +45,8 @@ def glowing_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
         spots=float(rng.choice([0.0, -2.0, 2.5], p=[0.5, 0.3, 0.2])),
         rim=rng.uniform(0.06, 0.25),
         around=around,
-        around_light=rng.uniform(0.03, 0.3) if around else 0.0,
-        whole=bool(around and rng.random() < 0.2),
+        around_light=rng.uniform(0.2 if whole else 0.03, 0.4) if around else 0.0,
+        whole=whole,
     )
     return _stage(rng, size, num_frames, speed, outlines, crowd, look)
 

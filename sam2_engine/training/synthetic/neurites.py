@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes import Clip, Labels
+from .actors import frame_times
 from .camera import random_camera
 from .fields import Float, volume
 from .foam import Cut, Foam, cut, depth_of_clip, joined, random_bends, slab
+
+MISSED = 2
+"""Most sections that are lost in a clip."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +54,8 @@ def neurites_clip(rng: np.random.Generator, size: int, num_frames: int, speed: f
     neuropil = _random_neuropil(rng, size, num_frames, speed)
     camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
     images, labels = [], []
-    for frame in range(num_frames):
-        light, plane = _paint(neuropil, frame, num_frames, size)
+    for frame, height in enumerate(frame_times(rng, num_frames)):  # sections get lost at times
+        light, plane = _paint(neuropil, float(height), frame / max(num_frames - 1, 1), size)
         images.append(camera.record(light, rng, frame))
         labels.append(plane)
     return Clip(np.stack(images), np.stack(labels))
@@ -60,7 +64,7 @@ def neurites_clip(rng: np.random.Generator, size: int, num_frames: int, speed: f
 def _random_neuropil(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> _Neuropil:
     spacing = size * math.exp(rng.uniform(math.log(0.07), math.log(0.2)))
     plane_step = spacing * rng.uniform(0.02, 0.16) * min(speed, 2.0)
-    depth = depth_of_clip(num_frames, plane_step)
+    depth = depth_of_clip(num_frames + MISSED, plane_step)
     seeds = slab(rng, size, depth, spacing, jitter=0.62, squash=rng.uniform(1.0, 2.2))
     cells = joined(rng, seeds, rng.uniform(0.3, 0.9), most=int(rng.integers(3, 10)))
     drift = np.zeros_like(seeds)
@@ -76,12 +80,12 @@ def _random_neuropil(rng: np.random.Generator, size: int, num_frames: int, speed
         foam,
         _random_mitochondria(rng, foam, depth, spacing),
         plane_step,
-        membrane=max(0.9, spacing * math.exp(rng.uniform(math.log(0.04), math.log(0.13)))),
+        membrane=max(0.9, spacing * math.exp(rng.uniform(math.log(0.035), math.log(0.11)))),
         darkness=rng.uniform(0.0, 0.25),
         tone=rng.uniform(0.62, 0.85),
         tints=(rng.normal(size=cells.max() + 1) * rng.choice([0.03, 0.08])).astype(np.float32),
         cytoplasm=_cytoplasm(rng),
-        thickening=rng.uniform(0.0, 0.8),
+        thickening=rng.uniform(0.0, 0.5),
         folds=rng.uniform(0.03, 0.14),
         organelles_are_objects=bool(rng.random() < 0.2),
     )
@@ -114,15 +118,16 @@ def _random_mitochondria(rng: np.random.Generator, foam: Foam, depth: float, spa
     )
 
 
-def _paint(neuropil: _Neuropil, frame: int, num_frames: int, size: int) -> tuple[Float, Labels]:
-    plane = frame * neuropil.plane_step
-    section = cut(neuropil.foam, frame, plane, frame / max(num_frames - 1, 1))
+def _paint(neuropil: _Neuropil, height: float, progress: float, size: int) -> tuple[Float, Labels]:
+    """Light and labels of the plane `height` steps above the first."""
+    plane = height * neuropil.plane_step
+    section = cut(neuropil.foam, height, plane, progress)
     light = np.float32(neuropil.tone) + neuropil.tints[section.cells]
     light += _slice_of(neuropil.cytoplasm, plane / max(neuropil.foam.spacing, 1) * 12, size)
     labels = np.where(section.gap > 0.75 * neuropil.membrane, section.cells, 0).astype(np.int32)
-    organelles = _paint_mitochondria(light, neuropil, section, plane, frame)
+    organelles = _paint_mitochondria(light, neuropil, section, plane, height)
     width = np.float32(neuropil.membrane) * (1 + np.float32(neuropil.thickening) * _dense_patches(neuropil, size))
-    wall = np.exp(-np.square(section.gap / width))
+    wall = np.exp(-np.square(section.gap / width)) * (np.float32(0.25) + np.float32(0.75) * section.upright)
     light += wall * (np.float32(neuropil.darkness) - light)
     if neuropil.organelles_are_objects and organelles.any():
         labels = organelles
@@ -145,11 +150,11 @@ def _slice_of(texture: Float, place: float, size: int) -> Float:
     return np.tile(layer, (repeats, repeats))[:size, :size]
 
 
-def _paint_mitochondria(light: Float, neuropil: _Neuropil, section: Cut, plane: float, frame: int) -> Labels:
+def _paint_mitochondria(light: Float, neuropil: _Neuropil, section: Cut, plane: float, height: float) -> Labels:
     """Dark ellipses with a darker skin and light folds, each within its cell. Gives their labels [S, S]."""
     labels = np.zeros(light.shape, dtype=np.int32)
     side, parts = light.shape[0], neuropil.mitochondria
-    shift = neuropil.foam.velocity[0] * frame
+    shift = neuropil.foam.velocity[0] * height
     for index, (centre, radii) in enumerate(zip(parts.centres + shift, parts.radii, strict=True)):
         left = 1 - ((centre[2] - plane) / radii[2]) ** 2
         x, y = round(float(centre[0])), round(float(centre[1]))

@@ -63,9 +63,10 @@ def _glow(part: Float, stamp: Stamp, look: Look) -> Float:
     inside = stamp.depth
     if look.around:
         cell = _cytoplasm(stamp, look)
-        body = np.clip(cell / np.float32(2 + 0.2 * stamp.radius), 0, 1)
+        ramp = np.float32(2 + 0.2 * stamp.radius)
+        body = np.clip(cell / ramp, 0, 1)
         light += body * np.float32(look.around_light * stamp.light * look.contrast) * np.sqrt(grains)
-        inside = cell if look.whole else inside
+        inside = cell - np.float32(0.4) * ramp if look.whole else inside
     part += light
     return inside
 
@@ -115,10 +116,11 @@ def _stain(part: Float, stamp: Stamp, look: Look) -> Float:
     cover = stamp.cover * np.float32(0.4 + 0.6 * stamp.sharp)
     if look.around:
         cell = _cytoplasm(stamp, look)
-        body = np.clip(cell / np.float32(1.5 + 0.05 * stamp.radius), 0, 1) * np.float32(look.around_light)
+        ramp = np.float32(1.5 + 0.05 * stamp.radius)
+        body = np.clip(cell / ramp, 0, 1) * np.float32(look.around_light)
         part[..., 1] += body * (1 + np.float32(0.15) * stamp.texture)
         part[..., 0] += body * np.float32(0.15)
-        inside = cell if look.whole else stamp.depth
+        inside = cell - np.float32(0.4) * ramp if look.whole else stamp.depth
     else:
         inside = stamp.depth
     if stamp.visible:

@@ -86,7 +86,8 @@ def stamp_of(actor: Actor, pose: Pose, frame: int, side: int, look: Look) -> Sta
     outline, scale = actor.outline, pose.scale
     grown = 1 + 0.5 * pose.split
     radius = outline.radius * scale
-    extent = min(outline.reach * scale * grown, 0.8 * side) + look.margin + look.around * radius + actor.soft
+    soft = actor.soft + pose.blur * radius
+    extent = min(outline.reach * scale * grown, 0.8 * side) + look.margin + look.around * radius + soft
     rows = slice(max(int(pose.y - extent), 0), min(int(pose.y + extent) + 2, side))
     columns = slice(max(int(pose.x - extent), 0), min(int(pose.x + extent) + 2, side))
     if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -96,12 +97,12 @@ def stamp_of(actor: Actor, pose: Pose, frame: int, side: int, look: Look) -> Sta
     cosine, sine = np.float32(np.cos(pose.angle) / scale), np.float32(np.sin(pose.angle) / scale)
     u, v = x * cosine + y * sine, y * cosine - x * sine
     depth = _depth(outline, u, v, float(frame), pose.split) * np.float32(scale)
-    sharp = float(1 / (1 + 2 * actor.soft / max(radius, 1.0)))
+    sharp = float(1 / (1 + 2 * soft / max(radius, 1.0)))
     return Stamp(
         rows,
         columns,
         depth,
-        np.clip(depth / np.float32(1 + actor.soft) + np.float32(0.5), 0, 1),
+        np.clip(depth / np.float32(1 + soft) + np.float32(0.5), 0, 1),
         _texture(actor, u, v, look) * np.float32(sharp**2),
         radius,
         actor.brightness * pose.light,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
-from ..scenes import Clip, Scene
+from ..scenes import Array, Clip, Scene
 from .colonies import bacteria, yeast
 from .glowing import filaments, glowing_cells, glowing_nuclei, vesicles
 from .neurites import neurites_clip
@@ -52,6 +53,9 @@ CLIPS: dict[str, Callable[[np.random.Generator, int, int, float], Clip]] = {
     "video": video_clip,
 }
 """Kinds that are made as a whole."""
+
+COARSE = 0.2
+"""Share of scenes that are made smaller and enlarged, so that pixels and noise are coarse."""
 
 ATTEMPTS = 10
 """Scenes tried until one has an object on its first frame; nearly always it is the first."""
@@ -101,11 +105,28 @@ def make_clip(
     style = style or str(rng.choice(list(STYLES), p=np.array(list(STYLES.values())) / sum(STYLES.values())))
     if style not in STYLES:
         raise ValueError(f"style is one of {', '.join(STYLES)}, got {style!r}")
+    coarse = size >= 96 and rng.random() < COARSE
+    inner = round(size / rng.uniform(1.2, 2.5)) if coarse else size
     for _ in range(ATTEMPTS):
-        clip = _clip_of(style, rng, size, num_frames, speed)
+        clip = _clip_of(style, rng, max(inner, 48) if coarse else size, num_frames, speed)
         if clip.labels[0].any():
             break
-    return clip
+    return _enlarged(clip, size) if coarse else clip
+
+
+def _enlarged(clip: Clip, size: int) -> Clip:
+    """The clip at [size, size], as when somebody looks closely at a part of a picture."""
+    images = np.stack([_resized(image, size) for image in clip.images])
+    nearest = (np.arange(size) * clip.labels.shape[1]) // size
+    return Clip(images, clip.labels[:, nearest[:, None], nearest])
+
+
+def _resized(image: Array, size: int) -> Array:
+    if image.dtype == np.uint8:
+        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+    larger = Image.fromarray(image.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+    counts: Array = np.clip(np.rint(np.asarray(larger)), 0, np.iinfo(image.dtype).max).astype(image.dtype)
+    return counts
 
 
 def _clip_of(style: str, rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Clip:

@@ -49,6 +49,7 @@ class Crowd:
     spread : of brightness, as a standard deviation of its logarithm
     blurred : share of objects that lie somewhat out of focus
     gone : share of objects so far from focus that only their light is left, without a label
+    stacks : probability that frames are planes rather than times
     """
 
     packing: float
@@ -56,6 +57,7 @@ class Crowd:
     spread: float
     blurred: float = 0.0
     gone: float = 0.0
+    stacks: float = 0.35
 
 
 def film(stage: Stage, num_frames: int, rng: np.random.Generator) -> Clip:
@@ -74,7 +76,7 @@ def gather(
     rng: np.random.Generator, outlines: list[Outline], size: int, num_frames: int, speed: float, crowd: Crowd
 ) -> list[Actor]:
     """Objects placed on the frame and moved over the clip; those without room are left out."""
-    motion = random_motion(rng, speed) if num_frames > 1 else STILL
+    motion = random_motion(rng, speed, crowd.stacks) if num_frames > 1 else STILL
     radii = np.array([room(outline) for outline in outlines], dtype=np.float32)
     centres = place(rng, radii, size, crowd.packing, crowd.clumping)
     kept = np.flatnonzero(np.isfinite(centres[:, 0]))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes import Clip, Labels
+from .actors import frame_times
 from .camera import random_camera
 from .fields import Float, grain, hills
 from .foam import Cut, Foam, cut, depth_of_clip, joined, random_bends, slab
@@ -64,8 +65,8 @@ def tissue_clip(rng: np.random.Generator, size: int, num_frames: int, speed: flo
     camera = random_camera(rng, size, num_frames, fluorescent=tissue.walls > tissue.tones.mean(), colour=False)
     images, labels = [], []
     shading = 1 + np.float32(rng.uniform(0, 0.3)) * hills(rng, size, 4)
-    for frame in range(num_frames):
-        light, plane = _paint(tissue, frame, num_frames)
+    for frame, time in enumerate(frame_times(rng, num_frames)):
+        light, plane = _paint(tissue, float(time), frame / max(num_frames - 1, 1))
         images.append(camera.record(light * shading, rng, frame))
         labels.append(plane)
     return Clip(np.stack(images), np.stack(labels))
@@ -75,7 +76,7 @@ def _random_tissue(rng: np.random.Generator, size: int, num_frames: int, speed: 
     spacing = size * math.exp(rng.uniform(math.log(0.065), math.log(0.3)))
     through = bool(rng.random() < 0.65)
     plane_step = spacing * rng.uniform(0.04, 0.28) * min(speed, 2.0) if through else 0.0
-    depth = depth_of_clip(num_frames, plane_step)
+    depth = depth_of_clip(num_frames + 2, plane_step)
     seeds = slab(rng, size, depth, spacing, jitter=rng.uniform(0.25, 0.75), squash=rng.uniform(0.6, 1.6))
     seeds = _stretched(rng, seeds, size)
     cells = joined(rng, seeds, rng.choice([0.0, 0.15]), most=2)
@@ -147,11 +148,11 @@ def _within(organ: _Organ, seeds: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(squared < np.square(surface))
 
 
-def _paint(tissue: _Tissue, frame: int, num_frames: int) -> tuple[Float, Labels]:
-    section = cut(tissue.foam, frame, frame * tissue.plane_step, frame / max(num_frames - 1, 1))
+def _paint(tissue: _Tissue, time: float, progress: float) -> tuple[Float, Labels]:
+    section = cut(tissue.foam, time, time * tissue.plane_step, progress)
     cells = section.cells
     light = tissue.tones[cells]
-    light *= 1 + np.float32(tissue.grain_strength) * _grains(tissue, frame, len(light))
+    light *= 1 + np.float32(tissue.grain_strength) * _grains(tissue, time, len(light))
     if tissue.nuclei:
         depth = section.gap / np.float32(tissue.foam.spacing) - np.float32(0.22)
         light += np.float32(tissue.nuclei) * np.clip(depth * 12, 0, 1)
@@ -162,11 +163,11 @@ def _paint(tissue: _Tissue, frame: int, num_frames: int) -> tuple[Float, Labels]
     return light, labels
 
 
-def _grains(tissue: _Tissue, frame: int, size: int) -> Float:
+def _grains(tissue: _Tissue, time: float, size: int) -> Float:
     """Texture that moves along with the cells, and is another one on another plane."""
     last = len(tissue.grains) - 1
-    shift = tissue.foam.velocity[:, :2].mean(axis=0) * frame
-    leap = 31 * frame if tissue.plane_step else 0
+    shift = tissue.foam.velocity[:, :2].mean(axis=0) * time
+    leap = int(31 * time) if tissue.plane_step else 0
     rows = (np.arange(size) - int(shift[1]) + leap) & last
     columns = (np.arange(size) - int(shift[0]) + leap) & last
     return tissue.grains[rows[:, None], columns]  # type: ignore[no-any-return]
@@ -178,6 +179,7 @@ def _with_walls(tissue: _Tissue, section: Cut, light: Float, outside: NDArray[np
     bright = tissue.walls * (1 + np.float32(tissue.uneven) * tissue.lights[pair % len(tissue.lights)])
     bare = outside & (section.rival == 0)  # no wall between what is no cell
     profile = np.exp(-np.square(section.gap / np.float32(tissue.wall)))
+    profile *= np.float32(0.4) + np.float32(0.6) * section.upright
     if tissue.haze:
         profile = np.maximum(profile, np.float32(tissue.haze) * np.exp(-section.gap / np.float32(4 * tissue.wall)))
     profile[bare] = 0

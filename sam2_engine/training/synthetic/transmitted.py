@@ -26,7 +26,7 @@ def phase_cells(rng: np.random.Generator, size: int, num_frames: int, speed: flo
         return crawler(rng, own, arms, max(1.0, stretch * math.exp(rng.normal() * 0.3)))
 
     outlines = fitting(size, radius, random_cover(rng, 0.05, 0.7), 50, make, rng)
-    crowd = Crowd(rng.uniform(0.6, 1.1), float(rng.choice([0.0, 0.5, 0.9])), spread=rng.uniform(0.1, 0.5))
+    crowd = Crowd(rng.uniform(0.6, 1.1), float(rng.choice([0.0, 0.5, 0.9])), spread=rng.uniform(0.1, 0.5), stacks=0.0)
     look = Look(
         style="path",
         profile=str(rng.choice(["flat", "dome"])),
@@ -70,7 +70,7 @@ def relief_cells(rng: np.random.Generator, size: int, num_frames: int, speed: fl
         return blob(rng, own, roughness, max(1.0, stretch * math.exp(rng.normal() * 0.15)))
 
     outlines = fitting(size, radius, random_cover(rng, 0.05, 0.6), 40, make, rng)
-    crowd = Crowd(rng.uniform(0.85, 1.05), float(rng.choice([0.0, 0.5, 0.9])), spread=rng.uniform(0.0, 0.3))
+    crowd = Crowd(rng.uniform(0.85, 1.05), float(rng.choice([0.0, 0.5, 0.9])), spread=rng.uniform(0.0, 0.3), stacks=0.1)
     look = Look(
         style="path",
         profile=str(rng.choice(["flat", "dome", "ring"])),
@@ -100,9 +100,14 @@ def stained_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
     outlines = fitting(size, radius, random_cover(rng, 0.03, 0.65), 70, make, rng)
     blurred = rng.uniform(0.0, 0.35)
     crowd = Crowd(
-        rng.uniform(0.75, 1.05), float(rng.choice([0.0, 0.4, 0.85])), spread=rng.uniform(0.05, 0.35), blurred=blurred
+        rng.uniform(0.75, 1.05),
+        float(rng.choice([0.0, 0.4, 0.85])),
+        spread=rng.uniform(0.05, 0.35),
+        blurred=blurred,
+        stacks=0.2,
     )
     around = rng.uniform(0.15, 2.5) if rng.random() < (0.7 if smear else 0.3) else 0.0
+    whole = bool(0 < around < 1.2 and rng.random() < 0.3)
     look = Look(
         style="stain",
         profile=str(rng.choice(["flat", "rim"])),
@@ -113,8 +118,8 @@ def stained_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
         spots=float(rng.choice([0.0, -1.5, 1.5], p=[0.4, 0.2, 0.4])),
         rim=rng.uniform(0.04, 0.15),
         around=around,
-        around_light=rng.uniform(0.08, 0.7) if around else 0.0,
-        whole=bool(0 < around < 1.2 and rng.random() < 0.3),
+        around_light=rng.uniform(0.3 if whole else 0.08, 0.8) if around else 0.0,
+        whole=whole,
     )
     grey = bool(rng.random() < 0.15)
     actors = gather(rng, outlines, size, num_frames, speed, crowd)
@@ -157,7 +162,7 @@ def axons(rng: np.random.Generator, size: int, num_frames: int, speed: float) ->
         grain_size=rng.uniform(0.3, 1.2),
         rim=rng.uniform(0.15, 0.4),
     )
-    crowd = Crowd(rng.uniform(0.88, 1.05), 0.0, spread=rng.uniform(0.0, 0.2))
+    crowd = Crowd(rng.uniform(0.88, 1.05), 0.0, spread=rng.uniform(0.0, 0.2), stacks=0.15)
     actors = gather(rng, outlines, size, num_frames, 0.6 * speed, crowd)
     camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
     return Stage(actors, look, _between_axons(rng, size, radius, dark_sheath), Direct(), camera)

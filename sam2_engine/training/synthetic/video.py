@@ -148,8 +148,9 @@ def _moving(
     times = np.arange(num_frames, dtype=np.float64)
     height = size * math.exp(rng.uniform(math.log(0.07), math.log(0.45)))
     start = rng.uniform(0.25, 0.75, 2) * size if leading else rng.uniform(0.0, 1.0, 2) * size
-    going = rng.normal(size=2) * np.array([1.0, 0.35]) * 0.04 * size * speed
-    places = start + going * times[:, None] + np.cumsum(rng.normal(size=(num_frames, 2)), axis=0) * 0.006 * size * speed
+    pace = height * speed * math.exp(rng.uniform(math.log(0.2), math.log(1.5)))
+    going = rng.normal(size=2) * np.array([1.0, 0.35]) * 0.12 * pace
+    places = start + going * times[:, None] + np.cumsum(rng.normal(size=(num_frames, 2)), axis=0) * 0.015 * pace
     if num_frames > 2 and rng.random() < 0.15:  # out and back
         turning = rng.uniform(0.3, 0.7) * num_frames
         side = rng.choice([-1, 1])
@@ -163,9 +164,9 @@ def _moving(
         parts,
         places,
         height * np.exp(np.clip(growth * times, -1, 0.8)),
-        rng.normal() * 0.1 + np.cumsum(rng.normal(size=num_frames)) * 0.03 * speed,
+        rng.normal() * 0.1 + np.cumsum(rng.normal(size=num_frames)) * 0.02 * speed,
         np.where(np.abs(squashes) < 0.35, 0.35 * np.sign(squashes + 1e-9), squashes),
-        rng.uniform(0, 6.3) + times * rng.uniform(0.1, 1.2) * speed,
+        rng.uniform(0, 6.3) + times * rng.uniform(0.05, 0.7) * speed,
         (rng.uniform(0.0, 0.25) * grain(rng, 128, rng.uniform(0.3, 1.4))).astype(np.float32),
         label,
         by_parts,
