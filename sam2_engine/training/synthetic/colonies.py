@@ -134,7 +134,7 @@ class Colony:
 
 def _grown_colony(rng: np.random.Generator, size: int, budding: bool) -> Colony:
     """A colony that has grown from a few founders."""
-    radius = size * math.exp(rng.uniform(math.log(0.03), math.log(0.11)) if budding else rng.uniform(-4.5, -3.0))
+    radius = size * math.exp(rng.uniform(math.log(0.03), math.log(0.11)) if budding else rng.uniform(-4.5, -2.4))
     founders = int(rng.integers(1, 5))
     slim = 1.0 if budding else rng.uniform(1.5, 3.5)  # half length at birth over radius
     wanted = min(rng.uniform(0.03, 0.7) * size**2 / (math.pi * radius**2 * slim), 70.0 if budding else 45.0)
@@ -208,7 +208,7 @@ def bacteria(rng: np.random.Generator, size: int, num_frames: int, speed: float)
     colony = _grown_colony(rng, size, budding=False)
     rate = min(math.exp(rng.uniform(math.log(0.02), math.log(0.2))) * speed, 0.3)
     actors = _actors(rng, colony, num_frames, rate, rng.normal(size=2) * colony.size * 0.15 * speed)
-    glowing = bool(rng.random() < 0.3)
+    glowing = bool(rng.random() < 0.25)
     look = Look(
         style="light" if glowing else "path",
         profile=str(rng.choice(["flat", "dome", "rim", "ring"])) if glowing else str(rng.choice(["flat", "dome"])),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..scenes import Clip, Labels
 from .actors import frame_times
 from .camera import random_camera
-from .fields import Float, volume
+from .fields import Float, enlarge, volume
 from .foam import Cut, Foam, cut, depth_of_clip, joined, random_bends, slab
 
 MISSED = 2
@@ -46,6 +46,7 @@ class _Neuropil:
     cytoplasm: Float
     thickening: float
     folds: float
+    matrix: float
     organelles_are_objects: bool
 
 
@@ -62,7 +63,7 @@ def neurites_clip(rng: np.random.Generator, size: int, num_frames: int, speed: f
 
 
 def _random_neuropil(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> _Neuropil:
-    spacing = size * math.exp(rng.uniform(math.log(0.07), math.log(0.2)))
+    spacing = size * math.exp(rng.uniform(math.log(0.07), math.log(0.4)))
     plane_step = spacing * rng.uniform(0.02, 0.16) * min(speed, 2.0)
     depth = depth_of_clip(num_frames + MISSED, plane_step)
     seeds = slab(rng, size, depth, spacing, jitter=0.62, squash=rng.uniform(1.0, 2.2))
@@ -80,13 +81,14 @@ def _random_neuropil(rng: np.random.Generator, size: int, num_frames: int, speed
         foam,
         _random_mitochondria(rng, foam, depth, spacing),
         plane_step,
-        membrane=max(0.9, spacing * math.exp(rng.uniform(math.log(0.035), math.log(0.11)))),
+        membrane=max(0.9, spacing * math.exp(rng.uniform(math.log(0.03), math.log(0.12)))),
         darkness=rng.uniform(0.0, 0.25),
         tone=rng.uniform(0.62, 0.85),
         tints=(rng.normal(size=cells.max() + 1) * rng.choice([0.03, 0.08])).astype(np.float32),
         cytoplasm=_cytoplasm(rng),
         thickening=rng.uniform(0.0, 0.5),
         folds=rng.uniform(0.03, 0.14),
+        matrix=rng.uniform(0.35, 0.8),
         organelles_are_objects=bool(rng.random() < 0.2),
     )
 
@@ -97,7 +99,7 @@ def _cytoplasm(rng: np.random.Generator) -> Float:
     threads = np.exp(
         -np.square(volume(rng, (16, 128, 128), rng.uniform(0.9, 1.4)) / np.float32(0.25))
     )  # zero crossings
-    strength = rng.uniform(0.02, 0.1), rng.uniform(0.0, 0.25)
+    strength = rng.uniform(0.02, 0.14), rng.uniform(0.0, 0.3)
     texture: Float = np.float32(strength[0]) * base
     texture -= np.float32(strength[1]) * threads * (base < 0)
     return texture
@@ -108,7 +110,7 @@ def _random_mitochondria(rng: np.random.Generator, foam: Foam, depth: float, spa
     inside = np.flatnonzero((foam.seeds[:, 2] > -spacing) & (foam.seeds[:, 2] < depth + spacing))
     chosen = inside[rng.random(len(inside)) < rng.uniform(0.1, 0.45)]
     count = len(chosen)
-    across = spacing * rng.uniform(0.16, 0.34, count)
+    across = spacing * rng.uniform(0.15, 0.4, count)
     along = across * rng.uniform(1.0, 2.2, count)
     return Mitochondria(
         (foam.seeds[chosen] + rng.normal(size=(count, 3)) * 0.12 * spacing).astype(np.float32),
@@ -123,9 +125,13 @@ def _paint(neuropil: _Neuropil, height: float, progress: float, size: int) -> tu
     plane = height * neuropil.plane_step
     section = cut(neuropil.foam, height, plane, progress)
     light = np.float32(neuropil.tone) + neuropil.tints[section.cells]
-    light += _slice_of(neuropil.cytoplasm, plane / max(neuropil.foam.spacing, 1) * 12, size)
+    cytoplasm = _slice_of(
+        neuropil.cytoplasm, plane / max(neuropil.foam.spacing, 1) * 12, size, neuropil.foam.spacing / 18
+    )
+    light += cytoplasm
     labels = np.where(section.gap > 0.75 * neuropil.membrane, section.cells, 0).astype(np.int32)
     organelles = _paint_mitochondria(light, neuropil, section, plane, height)
+    light += np.float32(0.5) * cytoplasm * (organelles > 0)
     width = np.float32(neuropil.membrane) * (1 + np.float32(neuropil.thickening) * _dense_patches(neuropil, size))
     wall = np.exp(-np.square(section.gap / width)) * (np.float32(0.25) + np.float32(0.75) * section.upright)
     light += wall * (np.float32(neuropil.darkness) - light)
@@ -141,13 +147,14 @@ def _dense_patches(neuropil: _Neuropil, size: int) -> Float:
     return patches
 
 
-def _slice_of(texture: Float, place: float, size: int) -> Float:
-    """The periodic texture at a height between two of its layers, repeated to [size, size]."""
+def _slice_of(texture: Float, place: float, size: int, zoom: float) -> Float:
+    """The periodic texture at a height between two of its layers, repeated to [size, size] or enlarged."""
     low = math.floor(place)
     share = np.float32(place - low)
     layer = texture[low % len(texture)] * (1 - share) + texture[(low + 1) % len(texture)] * share
-    repeats = -(-size // layer.shape[0])
-    return np.tile(layer, (repeats, repeats))[:size, :size]
+    wanted = round(size / max(zoom, 0.7))
+    repeats = -(-wanted // layer.shape[0])
+    return enlarge(np.ascontiguousarray(np.tile(layer, (repeats, repeats))[:wanted, :wanted]), size)
 
 
 def _paint_mitochondria(light: Float, neuropil: _Neuropil, section: Cut, plane: float, height: float) -> Labels:
@@ -185,6 +192,6 @@ def _fill(light: NDArray[np.float32], depth: Float, u: Float, neuropil: _Neuropi
     cover = np.clip(depth + np.float32(0.5), 0, 1)
     skin = np.exp(-np.square(depth / np.float32(max(0.12 * across, 0.8)) - 0.6))
     folds = np.sin(u * np.float32(5.5 / max(across, 2.0) * 1.6) + np.float32(phase) + depth * np.float32(0.1))
-    body = np.float32(0.62 * neuropil.tone) + np.float32(neuropil.folds) * folds * (depth > 0.2 * across)
+    body = np.float32(neuropil.matrix * neuropil.tone) + np.float32(neuropil.folds) * folds * (depth > 0.2 * across)
     body -= np.float32(0.3) * skin
     light += cover * (np.maximum(body, 0.05) - light)

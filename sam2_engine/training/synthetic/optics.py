@@ -110,6 +110,7 @@ PAIRS = (
     ("haematoxylin", "eosin"),
     ("haematoxylin", "eosin"),
     ("violet", "violet"),
+    ("violet", "violet"),
     ("violet", "pink violet"),
     ("pink violet", "eosin"),
     ("brown", "blue"),

@@ -93,15 +93,17 @@ def _sheath(part: Float, stamp: Stamp, look: Look) -> Float:
     uneven = 1 + np.float32(0.03) * stamp.texture
     width = np.float32(max(look.rim * stamp.radius * np.exp(0.3 * stamp.trait), 1.4)) * uneven
     inside = stamp.depth - width
-    within = np.clip(inside + np.float32(0.5), 0, 1)
+    soft = np.float32(1 + look.edge * stamp.radius)
+    within = np.clip(inside / soft + np.float32(0.5), 0, 1)
+    cover = np.clip(stamp.depth / soft + np.float32(0.5), 0, 1)
     bright = np.float32(0.5 + 0.38 * look.contrast * min(stamp.light, 1.3))
     dark = np.float32(0.5 - 0.4 * look.contrast)
     # layers fade towards both edges, the outer one more
     layers = np.clip(stamp.depth / np.maximum(width, 1), 0, 1)
     wall = bright * (np.float32(0.8) + np.float32(0.2) * np.sin(layers * np.float32(np.pi)))
-    wall = wall + np.float32(0.15 * look.grain_strength) * stamp.texture
-    hollow = dark + np.float32(0.12 * look.grain_strength) * stamp.texture
-    part += stamp.cover * (wall - part)
+    wall = wall + np.float32(0.2 * look.grain_strength) * stamp.texture
+    hollow = dark + np.float32(0.2 * look.grain_strength) * stamp.texture
+    part += cover * (wall - part)
     part += within * (hollow - part)
     return inside
 

@@ -30,6 +30,7 @@ class Look:
     around : how far a cell reaches beyond its nucleus, in radii; 0 where the outline is all there is
     around_light : of that part, relative to the nucleus
     whole : the label covers the part around as well
+    edge : softness of a sheath, in object radii
     margin : pixels around an object that the style may touch
     """
 
@@ -44,6 +45,7 @@ class Look:
     around: float = 0.0
     around_light: float = 0.0
     whole: bool = False
+    edge: float = 0.0
     margin: float = 3.0
 
 

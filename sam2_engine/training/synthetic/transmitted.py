@@ -98,7 +98,7 @@ def stained_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
 
     smear = bool(rng.random() < 0.4)  # single cells on glass rather than a section
     outlines = fitting(size, radius, random_cover(rng, 0.03, 0.65), 70, make, rng)
-    blurred = rng.uniform(0.0, 0.35)
+    blurred = rng.uniform(0.0, 0.5)
     crowd = Crowd(
         rng.uniform(0.75, 1.05),
         float(rng.choice([0.0, 0.4, 0.85])),
@@ -137,7 +137,7 @@ def _section(rng: np.random.Generator, size: int, smear: bool) -> Float:
     if rng.random() < 0.3:  # strongly stained bands, like muscle or blood
         bands = np.clip((hills(rng, size, 2) - np.float32(rng.uniform(0.3, 1.0))) * 12, 0, 1)
         matrix = matrix + bands * np.float32(rng.uniform(0.3, 1.3)) * (1 + np.float32(0.15) * strands)
-    if rng.random() < 0.4:  # holes: vessels, fat, tears
+    if rng.random() < 0.3:  # holes: vessels, fat, tears
         holes = np.clip((hills(rng, size, int(rng.integers(2, 6))) - np.float32(rng.uniform(0.4, 1.2))) * 10, 0, 1)
         matrix = matrix * (1 - np.float32(rng.uniform(0.5, 1.0)) * holes)
     nuclear = matrix * np.float32(rng.uniform(0.0, 0.3))
@@ -160,9 +160,10 @@ def axons(rng: np.random.Generator, size: int, num_frames: int, speed: float) ->
         grains=random_grains(rng),
         grain_strength=rng.uniform(0.1, 0.7),
         grain_size=rng.uniform(0.3, 1.2),
-        rim=rng.uniform(0.15, 0.4),
+        rim=rng.uniform(0.15, 0.5),
+        edge=rng.uniform(0.0, 0.12),
     )
-    crowd = Crowd(rng.uniform(0.88, 1.05), 0.0, spread=rng.uniform(0.0, 0.2), stacks=0.15)
+    crowd = Crowd(rng.uniform(0.85, 1.05), 0.0, spread=rng.uniform(0.0, 0.25), stacks=0.15)
     actors = gather(rng, outlines, size, num_frames, 0.6 * speed, crowd)
     camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
     return Stage(actors, look, _between_axons(rng, size, radius, dark_sheath), Direct(), camera)
@@ -170,10 +171,10 @@ def axons(rng: np.random.Generator, size: int, num_frames: int, speed: float) ->
 
 def _between_axons(rng: np.random.Generator, size: int, radius: float, light: bool) -> Float:
     """What lies between sheaths: fibres, small profiles, dark cells."""
-    level = rng.uniform(0.55, 0.75) if light else rng.uniform(0.12, 0.5)
-    ground = level + np.float32(rng.uniform(0.02, 0.1)) * fibres(rng, size, rng.uniform(1.5, 5), rng.uniform(0.7, 1.3))
+    level = rng.uniform(0.55, 0.75) if light else rng.uniform(0.12, 0.6)
+    ground = level + np.float32(rng.uniform(0.02, 0.14)) * fibres(rng, size, rng.uniform(1.5, 5), rng.uniform(0.7, 1.3))
     profiles = rough(rng, size, rng.uniform(1.2, 1.7))
-    ground += np.float32(rng.uniform(0.0, 0.25)) * np.exp(-np.square(profiles / np.float32(0.35)))
+    ground += np.float32(rng.uniform(-0.15, 0.35)) * np.exp(-np.square(profiles / np.float32(0.35)))
     if rng.random() < 0.5:
         cells = np.clip((hills(rng, size, 3) - np.float32(0.9)) * 8, 0, 1)
         ground += cells * np.float32(rng.uniform(-0.3, 0.1))
