@@ -41,12 +41,16 @@ class Console:
         print(f"sam2: {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def bar(self, total: int, what: str, unit: str) -> Iterator[Any]:
-        """A progress bar with ``update(n)``, drawn only where a person is watching."""
+    def bar(self, total: int, what: str, unit: str, *, done: int = 0) -> Iterator[Any]:
+        """A progress bar with ``update(n)``, drawn only where a person is watching.
+
+        `done` of `total` was done earlier and says nothing about the speed.
+        """
         from tqdm import tqdm
 
         with tqdm(
             total=total,
+            initial=done,
             desc=what,
             unit=unit,
             disable=not self.shows_bars,
@@ -96,6 +100,14 @@ def stoppable(after: str) -> Iterator[StopRequest]:
 def count(number: int, noun: str) -> str:
     """``1 frame``, ``2 frames``, ``1,234 frames``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def megabytes(size_bytes: int) -> str:

@@ -6,22 +6,26 @@ import argparse
 import json
 import sys
 import time
-from collections import deque
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options
-from .console import INTERRUPTED, Console, StopRequest, count, megabytes, stoppable
-from .labelled import add_data, open_labelled
+from .console import INTERRUPTED, Console, StopRequest, count, duration, megabytes, stoppable
+from .labelled import OpenedData, add_data, open_several
+from .loading import use_device
 from .targets import about
 
 if TYPE_CHECKING:
+    import torch
+
     from ..config import ModelConfig
+    from ..training.augment import AugmentSettings
     from ..training.config import TrainConfig
     from ..training.data import ClipSource
-    from ..training.loop import Run, StepReport
+    from ..training.logs import Recent
+    from ..training.loop import Run
 
 SETTINGS = "settings.json"
 STATE = "run.pt"
@@ -29,7 +33,7 @@ MODEL = "model.safetensors"
 LINE_EVERY = 50
 """Steps between two lines of progress where nobody watches a bar."""
 
-_DATA_OPTIONS = ("data", "masks", "subset", "category", "synthetic")
+_DATA_OPTIONS = ("data", "layout", "masks", "subset", "category", "synthetic")
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -39,10 +43,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="train a model on labelled data",
         description="Train a model on labelled pictures and sequences, by the same steps that segment and track. "
-        "Runs on the CPU. Ctrl-C stops after the step at hand; --resume goes on.",
-        epilog="example: sam2 train my_cells --start-from default --steps 1000 --out my_model",
+        "Ctrl-C stops after the step at hand; --resume goes on.",
+        epilog="example: sam2 train my_cells Fluo-N2DL-HeLa=2 --start-from default --steps 1000 --out my_model",
     )
-    add_data(parser, subset="train", optional=True)
+    add_data(parser, subset="train", optional=True, several=True)
     parser.add_argument("--out", default="sam2_training", metavar="DIR", help="of the run (default: sam2_training)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
     parser.add_argument("--steps", type=options.positive, metavar="N", help="in all (default: 8000)")
@@ -59,7 +63,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that make data",
     )
-    parser.add_argument("--threads", type=options.positive, metavar="N", help="CPU threads to use")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write curves for TensorBoard into the run's folder too"
+    )
+    options.add_device(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -83,17 +90,18 @@ class Plan:
 
 def run(args: argparse.Namespace) -> int:
     """Train to the end, or to Ctrl-C."""
-    import torch
-
+    from ..training.logs import find_tensorboard
     from ..training.loop import save_run
 
     console = Console(quiet=args.quiet)
     folder = Path(args.out)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    device = use_device(args)
+    if args.tensorboard:
+        find_tensorboard()
     plan = _saved_plan(args, folder) if args.resume else _new_plan(args)
     source, easy = _sources(args, plan)
     current = _go_on(folder, plan) if (folder / STATE).exists() else _begin(console, plan)
+    _place(current, device)
     _write_settings(folder, plan)
     if current.step >= plan.training.steps:
         console.say(f"the run in {folder} is finished; give a larger --steps to train on")
@@ -194,7 +202,7 @@ def _saved_plan(args: argparse.Namespace, folder: Path) -> Plan:
         raise FramesError(f"there is no run in {folder} to go on with; leave out --resume to begin one") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FramesError(f"{path} is damaged ({error}); begin another run with another --out") from error
-    if args.data is not None:
+    if args.data:
         # The data may have been moved since.
         plan.data["data"] = args.data
     for name, value in plan.data.items():
@@ -207,12 +215,26 @@ def _sources(args: argparse.Namespace, plan: Plan) -> tuple[ClipSource, ClipSour
     from ..training.augment import AugmentSettings
     from ..training.data import default_mixture
 
-    if args.data is None:
+    if not args.data:
         return default_mixture(), None
-    folder = open_labelled(args)
+    if isinstance(args.data, str):
+        args.data = [args.data]  # of a run that was begun when there could be one only
+    opened = open_several(args)
     plan.data.update({name: getattr(args, name) for name in _DATA_OPTIONS})
     large = AugmentSettings(whole=0.0, share=(0.02, 0.25))
-    return default_mixture(folder, args.synthetic), default_mixture(folder, args.synthetic, large)
+    return _mixture(opened, args.synthetic), _mixture(opened, args.synthetic, large)
+
+
+def _mixture(opened: list[OpenedData], synthetic: float, settings: AugmentSettings | None = None) -> ClipSource:
+    """All data by their weights, and made scenes."""
+    from ..training.data import SampleMixture, Synthetic, default_mixture
+
+    if len(opened) == 1:
+        return default_mixture(opened[0].folder, synthetic, settings)
+    real = [default_mixture(one.folder, 0.0, settings) for one in opened]
+    total = sum(one.weight for one in opened)
+    weights = (synthetic, *((1 - synthetic) * one.weight / total for one in opened))
+    return SampleMixture((Synthetic(), *real), weights, weights)
 
 
 def _begin(console: Console, plan: Plan) -> Run:
@@ -249,6 +271,21 @@ def _go_on(folder: Path, plan: Plan) -> Run:
         ) from error
 
 
+def _place(current: Run, device: torch.device) -> None:
+    """Move a run to where it is computed. Parameters stay the same objects, which the optimiser knows."""
+    for module in (current.model, current.average, current.dense):
+        module.to(device)
+    _move_moments(current.optimiser, device)
+
+
+def _move_moments(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
+    for parameter, state in optimiser.state.items():
+        for name, value in state.items():
+            # The count of steps stays on the CPU, where AdamW expects it.
+            if getattr(value, "shape", None) == parameter.shape and value.ndim:
+                state[name] = value.to(device)
+
+
 def _write_settings(folder: Path, plan: Plan) -> None:
     from ..atomic import export_errors, write_json
 
@@ -276,27 +313,34 @@ def _train(
     stop: StopRequest,
 ) -> None:
     from ..errors import EngineError
+    from ..training.logs import TENSORBOARD, Recent, TensorBoardLog
     from ..training.loop import save_run, train
 
-    steps = plan.training.steps
-    reports = train(current, source, plan.training, easy=easy, folder=Path(args.out), workers=args.workers)
-    recent: deque[StepReport] = deque(maxlen=LINE_EVERY)
-    with closing(reports), console.bar(steps, "training", "step") as bar:  # type: ignore[type-var]
-        bar.update(current.step)
+    steps, folder = plan.training.steps, Path(args.out)
+    recent = Recent(LINE_EVERY)
+    with ExitStack() as stack:
+        curves = TensorBoardLog(folder / TENSORBOARD, current.step + 1) if args.tensorboard else None
+        if curves is not None:
+            stack.enter_context(curves)
+        reports = train(current, source, plan.training, easy=easy, folder=folder, workers=args.workers)
+        stack.enter_context(closing(reports))  # type: ignore[type-var]
+        bar = stack.enter_context(console.bar(steps, "training", "step", done=current.step))
         try:
             for report in reports:
-                recent.append(report)
+                recent.add(report)
+                if curves is not None:
+                    curves.add(report)
                 bar.update(report.step - bar.n)
                 bar.set_postfix_str(_means(recent))
                 if not console.shows_bars and (report.step % LINE_EVERY == 0 or report.step == steps):
-                    console.say(_line(recent, steps))
+                    console.say(_line(recent, report.step, steps))
                 if stop.is_made:
                     return
         except FloatingPointError as error:
             raise EngineError(f"training diverged: {error}") from error
         except EngineError as error:
             # Data that cannot be read; the steps so far are sound.
-            save_run(current, Path(args.out), plan.training)
+            save_run(current, folder, plan.training)
             raise type(error)(_reason(error)) from error
 
 
@@ -306,15 +350,13 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[-1].partition(": ")[2] if "in DataLoader worker" in text else text
 
 
-def _means(recent: deque[StepReport]) -> str:
-    losses = [report.loss for report in recent]
-    return f"loss {sum(losses) / len(losses):.3f}, IoU {sum(report.iou for report in recent) / len(recent):.3f}"
+def _means(recent: Recent) -> str:
+    return f"loss {recent.loss:.3f}, IoU {recent.iou:.3f}"
 
 
-def _line(recent: deque[StepReport], steps: int) -> str:
-    seconds = sum(report.seconds for report in recent) / len(recent)
-    left = seconds * (steps - recent[-1].step) / 60
-    return f"step {recent[-1].step}/{steps}: {_means(recent)}, {seconds:.2f} s a step, about {left:.0f} min left"
+def _line(recent: Recent, step: int, steps: int) -> str:
+    left = duration(recent.seconds_left(steps))
+    return f"step {step}/{steps}: {_means(recent)}, {recent.seconds:.2f} s a step, about {left} left"
 
 
 def _save_model(console: Console, current: Run, plan: Plan, folder: Path, seconds_per_step: float) -> None:
@@ -331,11 +373,16 @@ def _save_model(console: Console, current: Run, plan: Plan, folder: Path, second
         "start_from": plan.start_from or "random weights",
         "learning_rate": plan.training.learning_rate,
         "seconds_per_step": round(seconds_per_step, 3),
-        "data": "made scenes" if data["data"] is None else Path(data["data"]).name,
+        "data": ", ".join(_data_names(data["data"])) or "made scenes",
         "subset": data["subset"] or "all",
-        "synthetic_share": 1.0 if data["data"] is None else data["synthetic"],
+        "synthetic_share": data["synthetic"] if data["data"] else 1.0,
     }
     current.average.set_image_side(plan.model.image_side)
     save_model(current.average, path, summary=summary, dtype=torch.float16)
     console.say(f"{count(current.step, 'step')} done; wrote {path} ({megabytes(path.stat().st_size)})")
     console.say(f"use it with: --model {path}")
+
+
+def _data_names(data: list[str] | str | None) -> list[str]:
+    """Names without the folders of this machine, with their weights."""
+    return [Path(text).name for text in ([data] if isinstance(data, str) else data or [])]

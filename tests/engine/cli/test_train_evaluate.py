@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from sam2_engine.cli import main
@@ -80,6 +82,81 @@ def test_train_starts_from_trained_weights(
     tuned = torch.load("tuned/run.pt", weights_only=True)["model"]
     for name, tensor in tiny_model.state_dict().items():
         assert torch.allclose(tuned[name], tensor, atol=1e-6), name
+
+
+def test_several_data_are_mixed_by_their_weights(
+    labelled: Path, folder: Path, clip: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sam2_engine.cli import train
+    from sam2_engine.training.data import SampleMixture
+
+    made: list[SampleMixture] = []
+    mixture = train._mixture
+    monkeypatch.setattr(train, "_mixture", lambda *given: made.append(mixture(*given)) or made[-1])
+    sequence = folder / "Fluo" / "01"
+    for name, array in (("01", clip), ("01_GT/SEG", clip > 150)):
+        (folder / "Fluo" / name).mkdir(parents=True)
+        stem = "t" if name == "01" else "man_seg"
+        tifffile.imwrite(folder / "Fluo" / name / f"{stem}000.tif", array[0].astype(np.uint16))
+    assert sequence.is_dir()
+    data = [str(labelled), "Fluo=3"]
+    assert main(["train", *data, "--synthetic", "0.2", "--out", "run", "--steps", "1", *SMALL]) == 0
+    assert made[0].still_weights == pytest.approx((0.2, 0.2, 0.6))
+    assert json.loads(Path("run/settings.json").read_text())["data"]["data"] == data
+    capsys.readouterr()
+    assert main(["train", "--out", "run", "--resume", "--steps", "2", "--workers", "0"]) == 0
+    assert main(["info", "run/model.safetensors", "--json"]) == 0
+    record = json.loads(capsys.readouterr()[0].partition("{")[2].join(("{", "")))
+    assert record["summary"]["data"] == f"{labelled.name}, Fluo=3"
+    assert main(["train", *data, "--masks", "Fluo", "--out", "other", *SMALL]) == 1
+    assert "--masks belongs to one DATA" in capsys.readouterr()[1]
+
+
+def test_a_run_that_was_begun_with_a_single_folder_goes_on(labelled: Path, folder: Path) -> None:
+    assert main(["train", str(labelled), "--out", "run", "--steps", "1", *SMALL]) == 0
+    settings = json.loads(Path("run/settings.json").read_text())
+    settings["data"] = {key: value for key, value in settings["data"].items() if key != "layout"}
+    settings["data"]["data"] = str(labelled)
+    Path("run/settings.json").write_text(json.dumps(settings))
+    assert main(["train", "--out", "run", "--resume", "--steps", "2", "--workers", "0"]) == 0
+    assert torch.load("run/run.pt", weights_only=True)["step"] == 2
+
+
+def test_curves_need_their_package_before_anything_is_trained(
+    labelled: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    few = ["--out", "run", "--steps", "1", *SMALL]
+    assert main(["train", str(labelled), "--tensorboard", *few]) == 1
+    assert "sam2-tools[train]" in capsys.readouterr()[1]
+    assert not Path("run").exists()
+
+
+def test_curves_are_written_beside_the_log(labelled: Path, folder: Path) -> None:
+    pytest.importorskip("tensorboard")
+    assert main(["train", str(labelled), "--tensorboard", "--out", "run", "--steps", "1", *SMALL]) == 0
+    assert list(Path("run/tensorboard").glob("events.*"))
+
+
+def test_the_optimiser_moves_its_moments_and_keeps_its_count_of_steps() -> None:
+    from sam2_engine.cli.train import _move_moments
+
+    layer = torch.nn.Linear(2, 3)
+    optimiser = torch.optim.AdamW(layer.parameters())
+    layer(torch.ones(2)).sum().backward()
+    optimiser.step()
+    _move_moments(optimiser, torch.device("meta"))
+    for state in optimiser.state.values():
+        assert {name for name, value in state.items() if value.is_meta} == {"exp_avg", "exp_avg_sq"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_begun_on_the_cpu_goes_on_on_the_gpu(labelled: Path, folder: Path) -> None:
+    assert main(["train", str(labelled), "--out", "run", "--steps", "1", "--device", "cpu", *SMALL]) == 0
+    for steps in ("2", "3"):
+        assert main(["train", "--out", "run", "--resume", "--steps", steps, "--device", "cuda", "--workers", "0"]) == 0
+    assert torch.load("run/run.pt", weights_only=True, map_location="cpu")["step"] == 3
 
 
 @pytest.mark.parametrize(
