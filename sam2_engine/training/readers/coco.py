@@ -13,7 +13,7 @@ A JSON file by itself will do too. Pictures are looked for under the names it gi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..scenes import Array, Labels
 from .base import ArrayCache, Item
 from .files import PictureFiles
 from .indexed import INDEX
-from .json_files import has_keys, load_json
+from .json_files import has_keys, read_members
 from .regions import Polygons, Region, RunLengths, paint_regions
 from .searching import PictureFinder
 
@@ -113,23 +113,39 @@ def region_of(segmentation: Any) -> Region | None:
     return Polygons(tuple(outlines)) if outlines else None
 
 
-def _items(document: Path, root: Path) -> list[Item]:
-    content = load_json(document)
-    finder = PictureFinder(document, root if root.is_dir() else root.parent, folders=("images", _subset(document)))
-    try:
-        names = {entry["id"]: str(entry["name"]) for entry in content.get("categories", ())}
-        regions: dict[Any, list[Region]] = {}
-        categories: dict[Any, set[str]] = {}
-        for entry in content["annotations"]:
-            region = None if entry.get("iscrowd") else region_of(entry.get("segmentation"))
+@dataclass(slots=True)
+class _Content:
+    """What is kept of a file while it is read; outlines are packed, since large files hold millions of points."""
+
+    images: list[tuple[Any, str, tuple[int, int]]] = field(default_factory=list)
+    names: dict[Any, str] = field(default_factory=dict)
+    regions: dict[Any, list[Region]] = field(default_factory=dict)
+    categories: dict[Any, set[Any]] = field(default_factory=dict)
+
+    def add(self, key: str, entry: Any) -> None:
+        """One entry of the file."""
+        if key == "images":
+            self.images.append((entry["id"], str(entry["file_name"]), (int(entry["height"]), int(entry["width"]))))
+        elif key == "categories":
+            self.names[entry["id"]] = str(entry["name"])
+        elif key == "annotations" and not entry.get("iscrowd"):
+            region = region_of(entry.get("segmentation"))
             if region is not None:
-                regions.setdefault(entry["image_id"], []).append(region)
-                categories.setdefault(entry["image_id"], set()).add(names.get(entry.get("category_id"), ""))
-        return [
-            _item(document, entry, finder, regions[entry["id"]], categories[entry["id"]])
-            for entry in content["images"]
-            if entry["id"] in regions
-        ]
+                self.regions.setdefault(entry["image_id"], []).append(region)
+                self.categories.setdefault(entry["image_id"], set()).add(entry.get("category_id"))
+
+    def category(self, image: Any) -> str:
+        """The one category of a picture's objects, or "mixed"."""
+        found = {self.names.get(category, "") for category in self.categories[image]}
+        return next(iter(found)) if len(found) == 1 else MIXED
+
+
+def _items(document: Path, root: Path) -> list[Item]:
+    finder = PictureFinder(document, root if root.is_dir() else root.parent, folders=("images", _subset(document)))
+    content = _Content()
+    try:
+        for key, entry in read_members(document):
+            content.add(key, entry)
     except EngineError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
@@ -137,16 +153,15 @@ def _items(document: Path, root: Path) -> list[Item]:
             f"{document} is no COCO file with objects ({type(error).__name__}: {error}); it needs images with id, "
             "file_name, height and width, and annotations with image_id and segmentation"
         ) from error
-
-
-def _item(
-    document: Path, entry: dict[str, Any], finder: PictureFinder, regions: list[Region], categories: set[str]
-) -> Item:
-    name = str(entry["file_name"])
-    path = finder.find(name)
-    truth = RegionPicture(document, name, (int(entry["height"]), int(entry["width"])), tuple(regions))
-    category = next(iter(categories)) if len(categories) == 1 else MIXED
-    return Item(Path(name).stem, path, document, 1, False, category, pictures=PictureFiles((path,)), truth=truth)
+    items = []
+    for image, name, size in content.images:
+        if image in content.regions:
+            path = finder.find(name)
+            truth = RegionPicture(document, name, size, tuple(content.regions[image]))
+            pictures = PictureFiles((path,))
+            category = content.category(image)
+            items.append(Item(Path(name).stem, path, document, 1, False, category, pictures=pictures, truth=truth))
+    return items
 
 
 def _documents(path: Path) -> list[Path]:
