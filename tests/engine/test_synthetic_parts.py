@@ -248,7 +248,7 @@ def test_more_stain_is_darker_and_none_is_the_lamp(grey: bool) -> None:
 
 
 def test_dyes_fade_and_never_recover() -> None:
-    cameras = [random_camera(np.random.default_rng(seed), 48, 8, True, False) for seed in range(40)]
+    cameras = [random_camera(np.random.default_rng(seed), 48, 8, True, False, 10.0) for seed in range(40)]
     fading = [camera for camera in cameras if camera.gains[-1] < 0.8]
     assert 3 < len(fading) < 30
     light = np.full((48, 48), 0.6, np.float32)
@@ -260,7 +260,7 @@ def test_dyes_fade_and_never_recover() -> None:
 def test_a_camera_counts_in_its_own_bits() -> None:
     light = np.full((32, 32), 5.0, np.float32)
     for seed in range(20):
-        camera = random_camera(np.random.default_rng(seed), 32, 1, True, False)
+        camera = random_camera(np.random.default_rng(seed), 32, 1, True, False, 10.0)
         counts = camera.record(light, np.random.default_rng(0))
         assert counts.dtype == (np.uint8 if camera.bits == 8 else np.uint16)
 

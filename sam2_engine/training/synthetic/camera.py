@@ -60,9 +60,21 @@ class Camera:
         return recorded
 
 
-def random_camera(rng: np.random.Generator, side: int, num_frames: int, fluorescent: bool, colour: bool) -> Camera:
-    """A camera of random quality."""
+def random_camera(
+    rng: np.random.Generator, side: int, num_frames: int, fluorescent: bool, colour: bool, detail: float
+) -> Camera:
+    """A camera of random quality.
+
+    Parameters
+    ----------
+    side, num_frames : of the clip
+    fluorescent : light in the dark, rather than transmitted light
+    colour : 8 bits only, and hardly ever inverted
+    detail : radius of typical objects in px, which blur must not drown
+    """
     gains, defocus = _unsteady(rng, num_frames, fluorescent)
+    blur = rng.uniform(0.3, 1.6) if rng.random() < 0.85 else rng.uniform(1.6, 3.0)
+    most = 0.2 * detail + 0.3
     quality = rng.random()
     bits = 8 if colour or rng.random() < 0.7 else 16
     full = 255.0 if bits == 8 else float(rng.choice([1023, 4095, 65535]))
@@ -72,17 +84,17 @@ def random_camera(rng: np.random.Generator, side: int, num_frames: int, fluoresc
     shading = 1 + np.float32(uneven) * hills(rng, side, 1)
     noise = math.exp(rng.uniform(math.log(0.002), math.log(0.03 if fluorescent else 0.02)))
     return Camera(
-        blur=rng.uniform(0.3, 1.6) if rng.random() < 0.85 else rng.uniform(1.6, 3.0),
+        blur=min(blur, most),
         haze=rng.uniform(0.05, 0.4) if fluorescent and rng.random() < 0.5 else 0.0,
         shading=np.clip(shading, 0.5, 1.5).astype(np.float32),
-        read_noise=noise * (2.0 if quality > 0.88 else 1),
-        shot_noise=rng.uniform(0.0, 0.06 if fluorescent else 0.03) * (2.0 if quality > 0.88 else 1),
+        read_noise=noise * (1.6 if quality > 0.9 else 1),
+        shot_noise=rng.uniform(0.0, 0.06 if fluorescent else 0.03) * (1.6 if quality > 0.9 else 1),
         inverted=bool(rng.random() < (0.04 if colour else 0.12)),
         bits=bits,
         low=low,
         high=max(high, low + 0.1 * full),
         gains=gains,
-        defocus=defocus,
+        defocus=np.minimum(defocus, np.float32(most)),
     )
 
 

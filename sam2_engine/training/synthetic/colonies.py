@@ -227,7 +227,7 @@ def bacteria(rng: np.random.Generator, size: int, num_frames: int, speed: float)
             level=rng.uniform(0.45, 0.65),
             shade_off=rng.uniform(0.3, 0.8),
         )
-    camera = random_camera(rng, size, num_frames, fluorescent=glowing, colour=False)
+    camera = random_camera(rng, size, num_frames, fluorescent=glowing, colour=False, detail=colony.size)
     return Stage(actors, look, _agar(rng, size), optics, camera)
 
 
@@ -252,7 +252,7 @@ def yeast(rng: np.random.Generator, size: int, num_frames: int, speed: float) ->
         level=rng.uniform(0.4, 0.6),
         shade_off=rng.uniform(0.7, 1.0),
     )
-    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
+    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False, detail=colony.size)
     return Stage(actors, look, _agar(rng, size), optics, camera)
 
 

@@ -105,7 +105,7 @@ def cut(foam: Foam, time: float, plane: float, progress: float) -> Cut:
     ticks = np.arange(side, dtype=np.float32)
     x, y = ticks + bend[0], ticks[:, None] + bend[1]
     seeds = foam.seeds + foam.velocity * np.float32(time)
-    step = int(np.clip(foam.spacing / 5, 1, 4))
+    step = int(np.clip(foam.spacing / 5, 1, 8))
     near = _near_seeds(seeds, x, y, plane, step)
     best = second = np.full((side, side), np.inf, dtype=np.float32)
     owner = rival = np.zeros((side, side), dtype=np.int32)

@@ -48,7 +48,7 @@ def glowing_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
         around_light=rng.uniform(0.2 if whole else 0.03, 0.4) if around else 0.0,
         whole=whole,
     )
-    return _stage(rng, size, num_frames, speed, outlines, crowd, look)
+    return _stage(rng, size, num_frames, speed, outlines, crowd, look, radius)
 
 
 def glowing_cells(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
@@ -72,7 +72,7 @@ def glowing_cells(rng: np.random.Generator, size: int, num_frames: int, speed: f
         rim=rng.uniform(0.05, 0.2),
         around_light=rng.uniform(0.1, 0.4),
     )
-    return _stage(rng, size, num_frames, speed, outlines, crowd, look)
+    return _stage(rng, size, num_frames, speed, outlines, crowd, look, radius)
 
 
 def vesicles(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
@@ -95,7 +95,7 @@ def vesicles(rng: np.random.Generator, size: int, num_frames: int, speed: float)
         rim=rng.uniform(0.03, 0.15),
         around_light=rng.choice([0.0, rng.uniform(0.02, 0.3)]),
     )
-    return _stage(rng, size, num_frames, speed, outlines, crowd, look)
+    return _stage(rng, size, num_frames, speed, outlines, crowd, look, radius)
 
 
 def filaments(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
@@ -118,7 +118,7 @@ def filaments(rng: np.random.Generator, size: int, num_frames: int, speed: float
         grain_size=rng.uniform(0.5, 3.0),
         rim=0.25,
     )
-    return _stage(rng, size, num_frames, speed, outlines, crowd, look)
+    return _stage(rng, size, num_frames, speed, outlines, crowd, look, thick)
 
 
 def _stage(
@@ -129,9 +129,10 @@ def _stage(
     outlines: list[Outline],
     crowd: Crowd,
     look: Look,
+    radius: float,
 ) -> Stage:
     actors = gather(rng, outlines, size, num_frames, speed, crowd)
-    camera = random_camera(rng, size, num_frames, fluorescent=True, colour=False)
+    camera = random_camera(rng, size, num_frames, fluorescent=True, colour=False, detail=radius)
     return Stage(actors, look, _dark_ground(rng, size), Direct(), camera)
 
 

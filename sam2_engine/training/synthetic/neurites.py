@@ -53,7 +53,7 @@ class _Neuropil:
 def neurites_clip(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Clip:
     """Planes of a stack of nervous tissue; membranes have no label."""
     neuropil = _random_neuropil(rng, size, num_frames, speed)
-    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
+    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False, detail=neuropil.foam.spacing / 2)
     images, labels = [], []
     for frame, height in enumerate(frame_times(rng, num_frames)):  # sections get lost at times
         light, plane = _paint(neuropil, float(height), frame / max(num_frames - 1, 1), size)

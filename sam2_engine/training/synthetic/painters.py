@@ -50,7 +50,7 @@ def _profile(stamp: Stamp, look: Look) -> Float:
 def _cytoplasm(stamp: Stamp, look: Look) -> Float:
     """Depth of the cell around a nucleus; its border is irregular."""
     extent = look.around * stamp.radius * np.exp(0.25 * stamp.trait)
-    return stamp.depth + np.float32(extent) * (1 + np.float32(0.04) * stamp.texture)
+    return stamp.depth + np.float32(extent) * (1 + np.float32(0.015) * stamp.texture)
 
 
 def _glow(part: Float, stamp: Stamp, look: Look) -> Float:

@@ -62,7 +62,14 @@ class _Tissue:
 def tissue_clip(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Clip:
     """Planes of a stack, or a time-lapse of one plane; what lies outside the tissue, and walls, have no label."""
     tissue = _random_tissue(rng, size, num_frames, speed)
-    camera = random_camera(rng, size, num_frames, fluorescent=tissue.walls > tissue.tones.mean(), colour=False)
+    camera = random_camera(
+        rng,
+        size,
+        num_frames,
+        fluorescent=tissue.walls > tissue.tones.mean(),
+        colour=False,
+        detail=tissue.foam.spacing / 3,
+    )
     images, labels = [], []
     shading = 1 + np.float32(rng.uniform(0, 0.3)) * hills(rng, size, 4)
     for frame, time in enumerate(frame_times(rng, num_frames)):

@@ -30,7 +30,7 @@ def phase_cells(rng: np.random.Generator, size: int, num_frames: int, speed: flo
     look = Look(
         style="path",
         profile=str(rng.choice(["flat", "dome"])),
-        contrast=rng.uniform(0.4, 1.8) * (1.0 if rounded < 0.3 else 2.0),
+        contrast=rng.uniform(0.5, 1.8) * (1.0 if rounded < 0.3 else 2.0),
         grains=random_grains(rng),
         grain_strength=rng.uniform(0.05, 0.45),
         grain_size=rng.uniform(0.3, 1.2),
@@ -44,7 +44,7 @@ def phase_cells(rng: np.random.Generator, size: int, num_frames: int, speed: flo
         shade_off=rng.uniform(0.85, 1.05),
     )
     actors = gather(rng, outlines, size, num_frames, speed, crowd)
-    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
+    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False, detail=radius)
     return Stage(actors, look, _dirty_ground(rng, size, radius), optics, camera)
 
 
@@ -84,7 +84,7 @@ def relief_cells(rng: np.random.Generator, size: int, num_frames: int, speed: fl
     ground = np.float32(rng.uniform(0.1, 0.6)) * _dirty_ground(rng, size, radius)
     optics = Relief(rng.uniform(0, 2 * math.pi), max(0.16 * radius, 1.0) * rng.uniform(0.4, 1.2), rng.uniform(0.4, 0.6))
     actors = gather(rng, outlines, size, num_frames, speed, crowd)
-    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
+    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False, detail=radius)
     return Stage(actors, look, ground, optics, camera)
 
 
@@ -123,7 +123,7 @@ def stained_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
     )
     grey = bool(rng.random() < 0.15)
     actors = gather(rng, outlines, size, num_frames, speed, crowd)
-    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=not grey)
+    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=not grey, detail=radius)
     return Stage(actors, look, _section(rng, size, smear), random_stains(rng, grey), camera)
 
 
@@ -165,7 +165,7 @@ def axons(rng: np.random.Generator, size: int, num_frames: int, speed: float) ->
     )
     crowd = Crowd(rng.uniform(0.85, 1.05), 0.0, spread=rng.uniform(0.0, 0.25), stacks=0.15)
     actors = gather(rng, outlines, size, num_frames, 0.6 * speed, crowd)
-    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False)
+    camera = random_camera(rng, size, num_frames, fluorescent=False, colour=False, detail=radius)
     return Stage(actors, look, _between_axons(rng, size, radius, dark_sheath), Direct(), camera)
 
 
