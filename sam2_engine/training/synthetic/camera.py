@@ -82,13 +82,13 @@ def random_camera(
     high = full * (rng.uniform(0.15, 0.95) if fluorescent else rng.uniform(0.65, 1.0))
     uneven = rng.uniform(0, 0.15) if fluorescent else 0.04 * rng.exponential()
     shading = 1 + np.float32(uneven) * hills(rng, side, 1)
-    noise = math.exp(rng.uniform(math.log(0.002), math.log(0.03 if fluorescent else 0.02)))
+    noise = math.exp(rng.uniform(math.log(0.002), math.log(0.03 if fluorescent else 0.015)))
     return Camera(
         blur=min(blur, most),
         haze=rng.uniform(0.05, 0.4) if fluorescent and rng.random() < 0.5 else 0.0,
         shading=np.clip(shading, 0.5, 1.5).astype(np.float32),
         read_noise=noise * (1.6 if quality > 0.9 else 1),
-        shot_noise=rng.uniform(0.0, 0.06 if fluorescent else 0.03) * (1.6 if quality > 0.9 else 1),
+        shot_noise=rng.uniform(0.0, 0.06 if fluorescent else 0.02) * (1.6 if quality > 0.9 else 1),
         inverted=bool(rng.random() < (0.04 if colour else 0.12)),
         bits=bits,
         low=low,

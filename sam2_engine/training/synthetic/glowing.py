@@ -16,7 +16,7 @@ from .stage import Crowd, Stage, fitting, gather, random_cover, random_radius
 
 def glowing_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Stained nuclei with chromatin, some touching, some blurred, some condensed; rarely whole cells."""
-    radius = random_radius(rng, size, 0.022, 0.2)
+    radius = random_radius(rng, size, 0.022, 0.2, 2.2)
     roughness, stretch = rng.uniform(0.03, 0.2), rng.uniform(1.0, 1.8)
     condensed = rng.choice([0.0, 0.08])
 
@@ -53,7 +53,7 @@ def glowing_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: 
 
 def glowing_cells(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Whole cells with stained cytoplasm or stained membranes, spread out or round."""
-    radius = random_radius(rng, size, 0.04, 0.22)
+    radius = random_radius(rng, size, 0.04, 0.22, 4.0)
     arms, stretch = rng.uniform(0.0, 4.0), math.exp(rng.uniform(0, 1.0))
 
     def make(own: float) -> Outline:
@@ -77,7 +77,7 @@ def glowing_cells(rng: np.random.Generator, size: int, num_frames: int, speed: f
 
 def vesicles(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Lipid rings that overlap and can be seen through; the label is all within the ring."""
-    radius = random_radius(rng, size, 0.03, 0.22)
+    radius = random_radius(rng, size, 0.03, 0.22, 3.5)
     roughness = rng.choice([0.01, 0.04, 0.1])
 
     def make(own: float) -> Outline:
@@ -100,7 +100,7 @@ def vesicles(rng: np.random.Generator, size: int, num_frames: int, speed: float)
 
 def filaments(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Worms, fibres and rods that wave and cross."""
-    thick = size * math.exp(rng.uniform(math.log(0.008), math.log(0.05)))
+    thick = random_radius(rng, size, 0.008, 0.05, 1.3)
     short = rng.random() < 0.35
 
     def make(own: float) -> Outline:

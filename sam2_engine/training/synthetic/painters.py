@@ -91,7 +91,8 @@ def _thick(part: Float, stamp: Stamp, look: Look) -> Float:
 def _sheath(part: Float, stamp: Stamp, look: Look) -> Float:
     """A cross section with a sheath, like myelin around an axon. The label is the inside."""
     uneven = 1 + np.float32(0.03) * stamp.texture
-    width = np.float32(max(look.rim * stamp.radius * np.exp(0.3 * stamp.trait), 1.4)) * uneven
+    share = min(look.rim * np.exp(0.3 * stamp.trait), 0.55)
+    width = np.float32(max(share * stamp.radius, 1.4)) * uneven
     inside = stamp.depth - width
     soft = np.float32(1 + look.edge * stamp.radius)
     within = np.clip(inside / soft + np.float32(0.5), 0, 1)

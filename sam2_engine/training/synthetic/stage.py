@@ -121,9 +121,9 @@ def fitting(
     return outlines
 
 
-def random_radius(rng: np.random.Generator, size: int, low: float = 0.025, high: float = 0.2) -> float:
-    """A radius in px; small ones are as frequent as large ones on a logarithmic scale."""
-    return size * math.exp(rng.uniform(math.log(low), math.log(high)))
+def random_radius(rng: np.random.Generator, size: int, low: float, high: float, least: float) -> float:
+    """A radius in px between shares of the frame, at least `least` px; even on a logarithmic scale."""
+    return max(size * math.exp(rng.uniform(math.log(low), math.log(high))), least)
 
 
 def random_cover(rng: np.random.Generator, low: float = 0.04, high: float = 0.6) -> float:

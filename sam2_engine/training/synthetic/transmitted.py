@@ -16,7 +16,7 @@ from .stage import Crowd, Stage, fitting, gather, random_cover, random_radius
 
 def phase_cells(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Crawling cells with halos, some rounded up, among specks of dirt."""
-    radius = random_radius(rng, size, 0.03, 0.2)
+    radius = random_radius(rng, size, 0.03, 0.2, 4.5)
     arms, stretch = rng.uniform(0.5, 6.0), math.exp(rng.uniform(0.0, 1.5))
     rounded = rng.choice([0.0, 0.1, 0.5], p=[0.4, 0.5, 0.1])
 
@@ -60,7 +60,7 @@ def _dirty_ground(rng: np.random.Generator, size: int, radius: float) -> Float:
 
 def relief_cells(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Cells and embryos lit from one side, as in differential interference contrast."""
-    radius = random_radius(rng, size, 0.04, 0.25)
+    radius = random_radius(rng, size, 0.04, 0.25, 4.0)
     crawling = rng.random() < 0.4
     roughness, stretch = rng.uniform(0.03, 0.25), rng.uniform(1.0, 2.2)
 
@@ -90,7 +90,7 @@ def relief_cells(rng: np.random.Generator, size: int, num_frames: int, speed: fl
 
 def stained_nuclei(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Nuclei, or whole cells, in stained sections and smears; at times taken with a grey camera."""
-    radius = random_radius(rng, size, 0.025, 0.18)
+    radius = random_radius(rng, size, 0.025, 0.2, 3.0)
     roughness, stretch = rng.uniform(0.04, 0.22), rng.uniform(1.0, 2.2)
 
     def make(own: float) -> Outline:
@@ -146,7 +146,7 @@ def _section(rng: np.random.Generator, size: int, smear: bool) -> Float:
 
 def axons(rng: np.random.Generator, size: int, num_frames: int, speed: float) -> Stage:
     """Myelinated axons in cross section, large ones among small ones; the label is the inside of the sheath."""
-    radius = random_radius(rng, size, 0.022, 0.13)
+    radius = random_radius(rng, size, 0.022, 0.13, 4.0)
     spread, roughness = rng.uniform(0.3, 0.7), rng.uniform(0.05, 0.17)
     radii = np.sort(radius * np.exp(rng.normal(size=160) * spread))[::-1].clip(2.5, 0.4 * size)
     room_left = np.cumsum(np.square(radii) * math.pi) < rng.uniform(0.5, 1.3) * size**2
