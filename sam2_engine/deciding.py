@@ -52,9 +52,7 @@ class FrameDecider:
     rule : how windows are laid around objects; None looks at whole frames
     """
 
-    def __init__(
-        self, frames: Frames, tracker: Tracker, feature_bytes: int, rule: WindowRule | None = None
-    ) -> None:
+    def __init__(self, frames: Frames, tracker: Tracker, feature_bytes: int, rule: WindowRule | None = None) -> None:
         self.frames = frames
         self.tracker = tracker
         self.rule = rule

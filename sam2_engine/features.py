@@ -10,7 +10,6 @@ import torch
 from .geometry import Window
 from .outputs import ImageFeatures, joined
 
-
 MAX_WHOLE_FRAMES = 24
 """Whole frames kept at most, so that memory is flat from early on with small models too."""
 

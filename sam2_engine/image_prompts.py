@@ -83,8 +83,12 @@ class PromptArrays:
         if given is not None and np.ndim(self.mask) == 3:
             given = given[:1]
         batch = _common_batch([len(kinds) for _, kinds in parts], given)
-        said = [(np.concatenate([xy[row] for xy, _ in parts]), np.concatenate([k[row] for _, k in parts])) if parts
-                else (np.zeros((0, 2)), np.zeros(0, np.int64)) for row in range(batch)]
+        said = [
+            (np.concatenate([xy[row] for xy, _ in parts]), np.concatenate([k[row] for _, k in parts]))
+            if parts
+            else (np.zeros((0, 2)), np.zeros(0, np.int64))
+            for row in range(batch)
+        ]
         return [_as_prompts(points, kinds) for points, kinds in said]
 
     def mask_logits(self, side: int) -> Tensor | None:

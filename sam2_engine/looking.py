@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -119,8 +118,9 @@ class Looker:
         window = self.window_for(prompts, known)
         if window is None:
             found = look.around_clicks(prompts)
-            known, window = Known(found.decision.logits, found.window), self._next_window(found, prompts)
-            return found if window is None else look.through(window, prompts, known)
+            window = self._next_window(found, prompts)
+            # Looked at afresh: a mask found at another scale is worth less here than a second opinion.
+            return found if window is None else look.through(window, prompts, None)
         sight = look.through(window, prompts, known)
         better = self._next_window(sight, prompts)
         return sight if better is None else look.through(better, prompts, Known(sight.decision.logits, window))
@@ -219,9 +219,7 @@ def _row(decision: Decision, row: slice) -> Decision:
             pointers=offered.pointers[row],
             object_score=offered.object_score[row],
         )
-    return Decision(
-        decision.logits[row], decision.iou[row], decision.pointer[row], decision.object_score[row], offered
-    )
+    return Decision(decision.logits[row], decision.iou[row], decision.pointer[row], decision.object_score[row], offered)
 
 
 def _box_of(prompts: Prompts) -> Box:
