@@ -1,25 +1,28 @@
-"""``sam2 evaluate DATA``: a robot clicks, and the masks are compared with the truth."""
+"""``sam2 evaluate DATA``: a robot prompts, and the masks are compared with the truth."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ExportError
 from . import options
-from .console import INTERRUPTED, Console, StopRequest, count, stoppable
+from .console import INTERRUPTED, Console, stoppable
 from .labelled import add_data, open_labelled
 from .targets import JSON, about, check_target
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..evaluation.choosing import RobotSettings
-    from ..evaluation.robot import ImageScore, SequenceScore
+    from ..evaluation.gallery import Gallery
+    from ..evaluation.measure import Contestants, Plan, Results
+    from ..evaluation.volumes import Spacing
     from ..model import Sam2
-    from ..training.folders import Item, LabelledFolder
+    from ..training.readers import Item, LabelledFolder
+
+_PROMPTS = ("click", "box", "mask")
+_SAID = ("pictures", "sequences", "volumes", "lineages", "corrections")
+"""Tables that are printed; the report has more."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -28,142 +31,227 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "evaluate",
         parents=[common],
         help="measure a model on labelled data",
-        description="Click on labelled objects as a careful person would, and compare the masks with the truth. "
-        "On sequences the first true mask is given and the rest must be found.",
+        description="Prompt labelled objects as a careful person would, and compare the masks with the truth, beside "
+        "what is trivial: an ellipse in the box, a watershed, a copied mask, prompting each frame anew. In sequences "
+        "an object is prompted once, where it is largest, and followed both ways.",
     )
     add_data(parser, subset="dev")
-    parser.add_argument("--clicks", type=options.positive, default=3, metavar="N", help="per object (default: 3)")
-    parser.add_argument("--objects", type=options.positive, default=8, metavar="N", help="per item (default: 8)")
-    parser.add_argument("--items", type=options.positive, metavar="N", help="measure only N items, evenly picked")
-    parser.add_argument("--seed", type=options.whole_number, default=0, metavar="N", help="of the choice of objects")
-    parser.add_argument("--json", metavar="FILE.json", help="every single score")
-    parser.add_argument("--report", metavar="FILE.md", help="the tables, and every score beside them as .json")
-    options.add_model(parser)
+    _add_measures(parser)
+    parser.add_argument("--report", metavar="DIR", help="write report.html, one page, and report.json, every score")
+    parser.add_argument("--json", metavar="FILE.json", help="write every score to this file")
+    parser.add_argument(
+        "--worst",
+        type=options.whole_number,
+        default=4,
+        metavar="N",
+        help="pictures of each kind on the page (default: 4)",
+    )
+    _add_models(parser)
     parser.set_defaults(run=run, parser=parser)
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is measured")
+
+    def add(flag: str, help: str, **settings: Any) -> None:
+        group.add_argument(flag, help=help, **settings)
+
+    whole: dict[str, Any] = {"type": options.positive, "metavar": "N"}
+    add("--clicks", "on each object of a picture (default: 5)", default=5, **whole)
+    add("--noc-clicks", "go on to N clicks where an IoU of 0.9 is not reached (default: 20)", default=20, **whole)
+    add("--objects", "per item, drawn at random (default: 8)", default=8, **whole)
+    add("--frames", "follow through N consecutive frames at most", **whole)
+    add("--items", "measure only N items, evenly picked", **whole)
+    add("--seed", "of the choice of objects", type=options.whole_number, default=0, metavar="N")
+    add("--prompt", "start sequences so; repeatable (default: each)", action="append", choices=_PROMPTS)
+    add("--no-baselines", "leave out what is trivial", action="store_true")
+    add("--interactive", "correct sequences by clicks too; slow", choices=("offline", "online", "both"))
+    add("--lineage", "SEG, DET and TRA of time-lapses, extra 'evaluation'", action="store_true")
+    add(
+        "--spacing",
+        "sequences are stacks with voxels of this size, such as 0.5,0.2,0.2; default: from index.json",
+        type=spacing,
+        metavar="Z,Y,X",
+    )
+    add(
+        "--tolerance",
+        "of surfaces of stacks, in the unit of the spacing; default: the longest side of a voxel",
+        type=options.positive_number,
+        metavar="D",
+    )
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--weights",
+        "--model",
+        action="append",
+        metavar="NAME|FILE",
+        help="weights: a file, a folder or a name (see: sam2 models); several are compared on the same objects; "
+        "default: the model that comes with the package",
+    )
+    group.add_argument(
+        "--window",
+        choices=("auto", "whole"),
+        help="look at each object through a window around it, or at whole images (default: as the model was made for)",
+    )
+    group.add_argument("--side", type=options.model_side, metavar="N", help="side of the model's input")
+    options.add_device(group)
+
+
+def spacing(text: str) -> Spacing:
+    """``Z,Y,X``: three numbers above 0."""
+    try:
+        depth, height, width = (options.positive_number(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected Z,Y,X such as 0.5,0.2,0.2, got {text!r}") from error
+    return depth, height, width
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write what was asked for."""
-    from ..evaluation.choosing import RobotSettings
-    from ..evaluation.report import image_rows, markdown_table, sequence_rows, write_report
-    from .loading import load
+    from ..evaluation.gallery import Gallery
+    from ..evaluation.measure import Results, usual_contestants
+    from ..evaluation.page import Evaluation
+    from ..evaluation.report import markdown, record, write_report
 
     console = Console(quiet=args.quiet)
-    check_target(args.json, JSON)
-    check_target(args.report, (".md",))
-    if args.report and args.json and Path(args.report).with_suffix(".json") == Path(args.json):
-        args.parser.error("--report writes a .json of the same name; choose another name for --json")
+    _check_targets(args)
     folder = open_labelled(args)
-    model = load(args, console)
-    settings = RobotSettings(num_clicks=args.clicks, max_objects=args.objects)
-    images, sequences, stopped = _measure(console, model, folder, _chosen(folder, args.items), settings, args.seed)
-    facts = {**about(model.config.name), "weights": args.model or "default", "side": str(model.config.image_side)}
-    facts |= {"data": Path(args.data).name, "subset": args.subset or "all"}
-    if stopped:
-        facts["stopped"] = "early, by Ctrl-C"
-    if images:
-        console.say(f"Pictures\n\n{markdown_table(image_rows(images))}")
-    if sequences:
-        console.say(f"Sequences\n\n{markdown_table(sequence_rows(sequences))}")
+    items = _chosen(folder, args.items)
+    models = _models(args, console)
+    results, gallery = Results(), Gallery(args.worst if args.report else 0, tuple(models))
+    contestants = usual_contestants(models, baselines=not args.no_baselines, window=args.window)
+    stopped = _measure(console, folder, items, contestants, _plan(args, items), results, gallery)
+    evaluation = Evaluation(_facts(args, models, items, stopped), results, gallery, tuple(models), args.clicks)
+    console.say(f"\n{markdown(evaluation, _SAID)}")
     if args.report:
-        write_report(args.report, images, sequences, facts)
-        console.say(f"wrote {args.report}")
+        console.say(f"wrote {write_report(args.report, evaluation)}")
     if args.json:
-        _write_json(args.json, images, sequences, facts)
+        from ..atomic import write_json
+
+        write_json(args.json, record(evaluation))
         console.say(f"wrote {args.json}")
     if stopped:
         console.warn("interrupted: the tables are of what was measured so far")
     return INTERRUPTED if stopped else 0
 
 
+def _check_targets(args: argparse.Namespace) -> None:
+    """Before the work, not after it.
+
+    Raises
+    ------
+    ExportError
+        The report's folder is a file, or its parent is missing.
+    """
+    check_target(args.json, JSON)
+    if args.report is None:
+        return
+    target = Path(args.report)
+    if target.exists() and not target.is_dir():
+        raise ExportError(f"--report {target} is a file; give a folder, it is made where it is missing")
+    if not target.parent.is_dir():
+        raise ExportError(f"cannot write {target}: there is no folder {target.parent}; create it first")
+
+
+def _models(args: argparse.Namespace, console: Console) -> dict[str, Sam2]:
+    """By names that tell them apart."""
+    from .loading import load
+
+    asked: Sequence[str | None] = args.weights or [None]
+    models: dict[str, Sam2] = {}
+    for one in asked:
+        model = load(argparse.Namespace(**{**vars(args), "model": one}), console)
+        name = "model" if len(asked) == 1 else Path(one or "default").stem
+        while name in models:
+            name += "'"
+        models[name] = model
+    return models
+
+
 def _chosen(folder: LabelledFolder, limit: int | None) -> list[Item]:
-    """All items, or `limit` of them, evenly picked so that every category has its share."""
+    """All items, or `limit` of them: of each category equally many as far as it goes, evenly picked."""
     items = list(folder.items)
     if limit is None or limit >= len(items):
         return items
-    return [items[index * len(items) // limit] for index in range(limit)]
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(item.category, []).append(place)
+    quotas = dict.fromkeys(places, 0)
+    for _ in range(limit):
+        open_ones = [category for category in places if quotas[category] < len(places[category])]
+        quotas[min(open_ones, key=lambda category: quotas[category])] += 1
+    picked = [
+        places[category][index * len(places[category]) // quota]
+        for category, quota in quotas.items()
+        for index in range(quota)
+    ]
+    return [items[place] for place in sorted(picked)]
+
+
+def _plan(args: argparse.Namespace, items: Sequence[Item]) -> Plan:
+    from ..evaluation.choosing import PROMPT_KINDS, RobotSettings
+    from ..evaluation.measure import Plan
+    from ..evaluation.spacing import spacings_of_index
+
+    prompts = tuple(kind for kind in PROMPT_KINDS if args.prompt is None or kind in args.prompt)
+    robot = RobotSettings(
+        num_clicks=args.clicks,
+        max_clicks=max(args.noc_clicks, args.clicks),
+        max_objects=args.objects,
+        max_frames=args.frames,
+        prompts=prompts,
+    )
+    stacks = spacings_of_index(args.data) if args.spacing is None else {item.name: args.spacing for item in items}
+    return Plan(
+        robot,
+        seed=args.seed,
+        spacings=stacks,
+        tolerance=args.tolerance,
+        with_lineage=args.lineage,
+        modes={None: (), "both": ("offline", "online")}.get(args.interactive, (args.interactive,)),
+    )
 
 
 def _measure(
-    console: Console, model: Sam2, folder: LabelledFolder, items: list[Item], settings: RobotSettings, seed: int
-) -> tuple[list[ImageScore], list[SequenceScore], bool]:
-    """Scores of all items, and whether it was stopped early."""
-    import numpy as np
+    console: Console,
+    folder: LabelledFolder,
+    items: Sequence[Item],
+    contestants: Contestants,
+    plan: Plan,
+    results: Results,
+    gallery: Gallery,
+) -> bool:
+    """Fills `results` and `gallery`; gives whether it was stopped early."""
+    from ..evaluation.measure import measure
 
-    robot = _Robot(model, folder, settings)
-    images: list[ImageScore] = []
-    sequences: list[SequenceScore] = []
-    with console.bar(len(items), "measuring", "item") as bar, stoppable("this item") as stop:
-        for index, item in _until(stop, items):
-            # Each item has its own generator, so that its objects do not depend on the items before it.
-            rng = np.random.default_rng((seed, index))
-            if item.is_tracked:
-                sequences += robot.on_sequence(item, rng)
-            else:
-                images += robot.on_picture(item, rng)
-            bar.update(1)
-    console.say(f"{count(len(images), 'object')} on pictures, {count(len(sequences), 'object')} in sequences\n")
-    return images, sequences, stop.is_made
+    def effort(item: Item) -> int:
+        return len(plan.robot.prompts) * min(item.num_frames, plan.robot.max_frames or item.num_frames)
 
-
-def _until(stop: StopRequest, items: list[Item]) -> Iterator[tuple[int, Item]]:
-    for index, item in enumerate(items):
-        if stop.is_made:
-            return
-        yield index, item
+    total = sum(effort(item) if item.is_tracked else 1 for item in items)
+    with console.bar(total, "measuring", "frame") as bar, stoppable("this item") as stop:
+        try:
+            for item in measure(folder, contestants, plan, items=items, results=results, gallery=gallery):
+                bar.update(effort(item) if item.is_tracked else 1)
+                if stop.is_made:
+                    break
+        except KeyboardInterrupt:  # the second one: the item at hand is given up
+            return True
+    return stop.is_made
 
 
-class _Robot:
-    """The robot clicker on items of a folder."""
-
-    def __init__(self, model: Sam2, folder: LabelledFolder, settings: RobotSettings) -> None:
-        from ..evaluation.trackers import copying, remembering, reprompting
-        from ..image_predictor import SAM2ImagePredictor
-        from ..tracking import Tracker
-
-        predictor = SAM2ImagePredictor(model)
-        self._predictors = {"model": predictor}
-        self._trackers = {
-            "model": remembering(Tracker(model)),
-            "reprompt": reprompting(predictor),
-            "copy": copying(predictor),
-        }
-        self._folder = folder
-        self._settings = settings
-
-    def on_picture(self, item: Item, rng: np.random.Generator) -> list[ImageScore]:
-        """Of several planes that do not belong together, the middle one."""
-        from ..evaluation.robot import score_image
-
-        scene = self._folder.read(item, [item.num_frames // 2]).scene(0)
-        return score_image(self._predictors, scene.image, scene.labels, rng, self._settings, item.name, item.category)
-
-    def on_sequence(self, item: Item, rng: np.random.Generator) -> list[SequenceScore]:
-        from ..evaluation.robot import score_sequence
-
-        clip = self._folder.read(item)
-        return score_sequence(self._trackers, clip.images, clip.labels, rng, self._settings, item.name, item.category)
-
-
-def _write_json(path: str, images: list[ImageScore], sequences: list[SequenceScore], facts: dict[str, str]) -> None:
-    from ..atomic import write_json
-    from ..evaluation.report import image_rows, sequence_rows
-
-    document = {
-        "about": facts,
-        "tables": {"pictures": image_rows(images), "sequences": sequence_rows(sequences)},
-        "pictures": [asdict(score) for score in images],
-        "sequences": [asdict(score) for score in sequences],
-    }
-    write_json(path, _finite(document), indent=1)
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for what could not be measured, since JSON has no NaN."""
-    if isinstance(value, float) and value != value:
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return value
+def _facts(args: argparse.Namespace, models: dict[str, Sam2], items: Sequence[Item], stopped: bool) -> dict[str, str]:
+    names = [Path(one).name for one in args.weights or ["default"]]
+    facts = {**about(", ".join(model.config.name for model in models.values())), "weights": ", ".join(names)}
+    facts["side"] = ", ".join(str(model.config.image_side) for model in models.values())
+    facts |= {"data": Path(args.data).name, "subset": args.subset or "all", "items": str(len(items))}
+    facts |= {"objects": f"up to {args.objects} of each item, seed {args.seed}"}
+    if args.window:
+        facts["window"] = args.window
+    if args.frames:
+        facts["frames"] = f"up to {args.frames} of each sequence"
+    if stopped:
+        facts["stopped"] = "early, by Ctrl-C"
+    return facts

@@ -15,42 +15,23 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..outputs import FrameMasks
-from ..prompts import Click, ObjectId, Prompts
+from ..prompts import Click, Prompts
 from ..track import PackedMask
 from ..training.clicks import centre_click, error_click
 from .choosing import RobotSettings, busiest_frames, choose_objects, largest_planes
 from .following import collect, score_frames
 from .metrics import iou
-from .protocols import Way
+from .protocols import OpenTracker, SequencePredictor
 
 Mask = NDArray[np.bool_]
 Array = NDArray[Any]
 Labels = NDArray[np.integer]
 Mode = Literal["offline", "online"]
-
-
-class InteractivePredictor(Protocol):
-    """The part of :class:`sam2_engine.session.Session` that is corrected by clicks."""
-
-    def prompt(self, obj: ObjectId, frame: int, prompts: Prompts) -> Mask:
-        """Say everything about an object on a frame; gives its mask [H, W] there."""
-        ...
-
-    def propagate(self, way: Way = "forward", *, start: int | None = None) -> Iterator[FrameMasks]:
-        """Masks of all objects, frame by frame, each from its prompted frames on; `start` is where to begin."""
-        ...
-
-
-class OpenInteractive(Protocol):
-    """Makes a fresh tracker of images [T, H, W] or [T, H, W, 3]."""
-
-    def __call__(self, images: Array) -> InteractivePredictor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +87,7 @@ class _Said:
 
 
 def correct_sequence(
-    trackers: Mapping[str, OpenInteractive],
+    trackers: Mapping[str, OpenTracker],
     images: Array,
     labels: Labels,
     rng: np.random.Generator,
@@ -140,7 +121,7 @@ def correct_sequence(
 
 
 def _offline(
-    tracker: InteractivePredictor, labels: Labels, objects: Sequence[int], settings: InteractiveSettings
+    tracker: SequencePredictor, labels: Labels, objects: Sequence[int], settings: InteractiveSettings
 ) -> tuple[dict[int, list[float]], dict[int, _Said]]:
     starts = largest_planes(labels, objects) if settings.start == "largest" else _first_frames(labels, objects)
     said = {obj: _Said() for obj in objects}
@@ -165,7 +146,7 @@ def _offline(
 
 
 def _online(
-    tracker: InteractivePredictor, labels: Labels, objects: Sequence[int], settings: InteractiveSettings
+    tracker: SequencePredictor, labels: Labels, objects: Sequence[int], settings: InteractiveSettings
 ) -> tuple[dict[int, list[float]], dict[int, _Said]]:
     starts = _first_frames(labels, objects)
     said = {obj: _Said() for obj in objects}
@@ -183,7 +164,7 @@ def _online(
 
 
 def _until_bad(
-    tracker: InteractivePredictor,
+    tracker: SequencePredictor,
     labels: Labels,
     starts: Mapping[int, int],
     said: Mapping[int, _Said],
@@ -213,7 +194,7 @@ def _until_bad(
 
 
 def _click(
-    tracker: InteractivePredictor,
+    tracker: SequencePredictor,
     said: _Said,
     obj: int,
     frame: int,

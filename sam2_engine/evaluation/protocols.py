@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..outputs import FrameMasks
@@ -43,8 +44,8 @@ class SequencePredictor(Protocol):
     One that has an attribute ``takes`` with some of `PROMPT_KINDS` is given only these.
     """
 
-    def prompt(self, obj: ObjectId, frame: int, prompts: Prompts) -> object:
-        """Say something about an object on a frame."""
+    def prompt(self, obj: ObjectId, frame: int, prompts: Prompts) -> NDArray[np.bool_]:
+        """Say everything there is to say about an object on a frame; gives its mask [H, W] there."""
         ...
 
     def propagate(self, way: Way = "forward", *, start: int | None = None) -> Iterator[FrameMasks]:

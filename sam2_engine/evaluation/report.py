@@ -1,157 +1,103 @@
-"""Tables of results, as Markdown for people and as JSON for programs."""
+"""Writing an evaluation down: a page for people, every number for programs."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-import numpy as np
+from ..atomic import atomic_path, export_errors, write_json
+from .following import FrameScore, SequenceScore
+from .page import Evaluation, html_page
+from .tables import (
+    image_rows,
+    interactive_rows,
+    lineage_rows,
+    markdown_table,
+    paired_rows,
+    presence_rows,
+    sequence_rows,
+    volume_rows,
+)
 
-from ..errors import ExportError
-from .metrics import area_under_clicks, number_of_clicks
-from .robot import ImageScore, SequenceScore
-
-Row = Mapping[str, str | int | float]
-ALL = "all"
-
-
-class _Scored(Protocol):
-    @property
-    def category(self) -> str: ...
-
-
-S = TypeVar("S", bound=_Scored)
-V = TypeVar("V")
-K = TypeVar("K")
+PAGE, NUMBERS = "report.html", "report.json"
 
 
-def image_rows(scores: Sequence[ImageScore], noc_thresholds: Sequence[float] = (0.85, 0.9)) -> list[Row]:
-    """A row for each category and predictor: IoU after each click and from a box, clicks needed, area under clicks.
-
-    Means are over objects. Curves count as far as all of them go.
-    """
-    shown = min((len(score.clicks) for score in scores if score.clicks), default=0)
-    return [
-        _image_row(category, method, part, noc_thresholds, shown)
-        for category, group in _groups(scores)
-        for method, part in _split(group, lambda score: score.method).items()
-    ]
-
-
-def sequence_rows(scores: Sequence[SequenceScore]) -> list[Row]:
-    """A row for each category, kind of prompt and tracker: J, F, J&F, that of visible frames and of the prompted one.
-
-    Means are over objects, each the mean of its frames.
-    """
-    return [
-        _sequence_row(category, prompt, method, part)
-        for category, group in _groups(scores)
-        for (prompt, method), part in _split(group, lambda score: (score.prompt, score.method)).items()
-    ]
-
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table; fractions with three digits, a dash for what could not be measured."""
-    if not rows:
-        return "*nothing measured*\n"
-    columns = list(rows[0])
-    lines = ["| " + " | ".join(columns) + " |", "|" + "|".join(" --- " for _ in columns) + "|"]
-    lines += ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def write_report(
-    path: str | Path,
-    images: Sequence[ImageScore] = (),
-    sequences: Sequence[SequenceScore] = (),
-    about: Mapping[str, Any] | None = None,
-) -> None:
-    """Write ``path`` (.md) with the tables, and beside it a .json with every single score.
-
-    Parameters
-    ----------
-    about : facts to stand on top: weights, data, protocol
+def write_report(folder: str | Path, evaluation: Evaluation) -> Path:
+    """Write ``report.html`` and ``report.json`` into a folder, which is made where it is missing; gives the page.
 
     Raises
     ------
     ExportError
-        The files cannot be written.
+        The files cannot be written; what stood there before is untouched.
     """
-    target = Path(path).with_suffix(".md")
-    parts = ["# Evaluation\n"]
-    parts += [f"- {key}: {value}" for key, value in (about or {}).items()]
-    if images:
-        parts += ["\n## Pictures\n", markdown_table(image_rows(images))]
-    if sequences:
-        parts += ["## Sequences\n" if images else "\n## Sequences\n", markdown_table(sequence_rows(sequences))]
-    record = {
-        "about": dict(about or {}),
-        "images": [asdict(score) for score in images],
-        "sequences": [asdict(score) for score in sequences],
+    target = Path(folder)
+    with export_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target / PAGE) as temporary:
+        temporary.write_text(html_page(evaluation), encoding="utf-8")
+    write_json(target / NUMBERS, record(evaluation))
+    return target / PAGE
+
+
+def record(evaluation: Evaluation) -> dict[str, Any]:
+    """Tables and every single score, for JSON; null where something could not be measured."""
+    results = evaluation.results
+    document = {
+        "about": dict(evaluation.about),
+        "tables": {name: rows for name, rows in tables(evaluation).items() if rows},
+        "pictures": [asdict(score) for score in results.images],
+        "sequences": [_sequence(score) for score in results.sequences],
+        "volumes": [asdict(score) for score in results.volumes],
+        "lineages": [asdict(score) for score in results.lineages],
+        "corrections": [asdict(score) for score in results.corrections],
     }
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("\n".join(parts), encoding="utf-8")
-        target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"the report could not be written to {target}: {error}; choose another folder") from error
+    finite: dict[str, Any] = _finite(document)
+    return finite
 
 
-def _groups(scores: Sequence[S]) -> list[tuple[str, list[S]]]:
-    categories = sorted({score.category for score in scores if score.category})
-    groups = [(category, [score for score in scores if score.category == category]) for category in categories]
-    return [*groups, (ALL, list(scores))] if scores else []
-
-
-def _split(scores: Sequence[S], key: Callable[[S], K]) -> dict[K, list[S]]:
-    """By a key, in the order of first sight."""
-    parts: dict[K, list[S]] = {}
-    for score in scores:
-        parts.setdefault(key(score), []).append(score)
-    return parts
-
-
-def _image_row(
-    category: str, method: str, scores: Sequence[ImageScore], thresholds: Sequence[float], shown: int
-) -> Row:
-    curves = [score.clicks for score in scores if score.clicks]
-    row: dict[str, str | int | float] = {"category": category, "method": method, "objects": len(scores)}
-    for count in range(shown):
-        name = "1 click" if count == 0 else f"{count + 1} clicks"
-        row[name] = _mean(curves, lambda curve, at=count: curve[at])  # type: ignore[misc]
-    row["box"] = _mean(scores, lambda score: score.box)
-    row["area under clicks"] = _mean(curves, lambda curve: area_under_clicks(curve[:shown]))
-    for threshold in thresholds:
-        row[f"NoC@{round(100 * threshold)}"] = number_of_clicks(curves, threshold) if curves else math.nan
-    return row
-
-
-def _sequence_row(category: str, prompt: str, method: str, scores: Sequence[SequenceScore]) -> Row:
+def tables(evaluation: Evaluation) -> dict[str, list[Any]]:
+    """All tables by name; those of what was not measured are empty."""
+    results = evaluation.results
     return {
-        "category": category,
-        "prompt": prompt,
-        "method": method,
-        "objects": len(scores),
-        "frames": sum(len(score.followed) for score in scores),
-        "J": _mean(scores, lambda score: score.jaccard),
-        "F": _mean(scores, lambda score: score.boundary),
-        "J&F": _mean(scores, lambda score: score.mean),
-        "J&F visible": _mean(scores, lambda score: score.visible_mean),
-        "J&F prompted": _mean(scores, lambda score: score.prompted),
+        "pictures": image_rows(results.images, evaluation.num_clicks),
+        "sequences": sequence_rows(results.sequences),
+        "differences": [row for main in evaluation.main for row in paired_rows(results.sequences, main)],
+        "presence": presence_rows(results.sequences),
+        "volumes": volume_rows(results.volumes),
+        "lineages": lineage_rows(results.lineages),
+        "corrections": interactive_rows(results.corrections),
     }
 
 
-def _mean(values: Iterable[V], measure: Callable[[V], float]) -> float:
-    """Mean of what is measured, leaving out what is not a number; NaN where nothing is left."""
-    measured = [value for value in map(measure, values) if not math.isnan(value)]
-    return float(np.mean(measured)) if measured else math.nan
+def markdown(evaluation: Evaluation, names: Sequence[str] | None = None) -> str:
+    """Some of the tables, or all, with headings; for terminals and model cards."""
+    found = {name: rows for name, rows in tables(evaluation).items() if rows and (names is None or name in names)}
+    return "\n".join(f"{name.capitalize()}\n\n{markdown_table(rows)}" for name, rows in found.items())
 
 
-def _cell(value: str | int | float) -> str:
+def _sequence(score: SequenceScore) -> dict[str, Any]:
+    """With the frames as columns, which is a fraction of the size."""
+    columns = {
+        name: [_short(getattr(frame, name)) for frame in score.frames] for name in FrameScore.__dataclass_fields__
+    }
+    whole = {"J&F": score.mean, "J&F visible": score.visible_mean, "J&F prompted": score.prompted}
+    names = ("name", "category", "obj", "method", "prompt", "start")
+    return {**{name: getattr(score, name) for name in names}, **whole, "frames": columns}
+
+
+def _short(value: float | bool) -> float | bool:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what could not be measured, since JSON has no NaN."""
     if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.3f}"
-    return str(value)
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return value

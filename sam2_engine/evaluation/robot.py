@@ -78,13 +78,15 @@ class ImageTrial:
     score : how good it is
     image : [H, W] or [H, W, 3]
     truth : [H, W]
-    clicked : the masks [H, W] after 1, 2, … clicks; empty where the predictor takes no clicks
+    clicks : in the order they were given; empty where the predictor takes no clicks
+    clicked : the masks [H, W] after 1, 2, … clicks
     boxed : the mask [H, W] from the box; None where the predictor takes no box
     """
 
     score: ImageScore
     image: Array
     truth: Mask
+    clicks: tuple[Click, ...]
     clicked: tuple[Mask, ...]
     boxed: Mask | None
 
@@ -106,13 +108,13 @@ def click_curve(
     PromptError
         The true mask is empty.
     """
-    return tuple(iou(truth, found) for found in clicked(predictor, truth, num_clicks, max_clicks, target_iou))
+    return tuple(iou(truth, found) for _, found in clicked(predictor, truth, num_clicks, max_clicks, target_iou))
 
 
 def clicked(
     predictor: ImagePredictor, truth: Mask, num_clicks: int, max_clicks: int = 0, target_iou: float = 1.0
-) -> Iterator[Mask]:
-    """The masks [H, W] behind `click_curve`."""
+) -> Iterator[tuple[Click, Mask]]:
+    """The clicks behind `click_curve`, each with the mask [H, W] after it; once it is perfect, the last ones again."""
     clicks: list[Click] = [centre_click(truth)]
     logits: Array | None = None
     given = 0
@@ -127,12 +129,12 @@ def clicked(
         # Only sliced: an array that knows more than its numbers must come back as it was given.
         found, logits = np.asarray(masks[best]) > 0, low_res[best : best + 1]
         given += 1
-        yield found
+        yield clicks[-1], found
         if given >= num_clicks and iou(truth, found) >= target_iou:
             return
         correction = error_click(truth, found)
         if correction is None:
-            yield from [found] * (num_clicks - given)
+            yield from [(clicks[-1], found)] * (num_clicks - given)
             return
         clicks.append(correction)
 
@@ -196,7 +198,7 @@ def try_image(
         for obj in chosen:
             truth = labels == obj
             reach = (settings.num_clicks, settings.max_clicks, settings.target_iou)
-            masks = tuple(clicked(predictor, truth, *reach)) if "click" in kinds else ()
+            steps = tuple(clicked(predictor, truth, *reach)) if "click" in kinds else ()
             box = boxed(predictor, truth) if "box" in kinds else None
             score = ImageScore(
                 name,
@@ -204,7 +206,8 @@ def try_image(
                 obj,
                 method,
                 int(truth.sum()),
-                tuple(iou(truth, mask) for mask in masks),
+                tuple(iou(truth, mask) for _, mask in steps),
                 math.nan if box is None else iou(truth, box),
             )
-            yield ImageTrial(score, image, truth, masks, box)
+            clicks, masks = tuple(click for click, _ in steps), tuple(mask for _, mask in steps)
+            yield ImageTrial(score, image, truth, clicks, masks, box)

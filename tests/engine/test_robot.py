@@ -200,8 +200,9 @@ class Follower:
         self.labels, self.lost = labels, lost
         self.prompted: dict[int, tuple[int, Prompts]] = {}
 
-    def prompt(self, obj: int, frame: int, prompts: Prompts) -> None:
+    def prompt(self, obj: int, frame: int, prompts: Prompts) -> NDArray[np.bool_]:
         self.prompted[obj] = (frame, prompts)
+        return self.labels[frame] == obj
 
     def propagate(self, way: str = "forward", *, start: int | None = None) -> Iterator[FrameMasks]:
         assert way == "both"
