@@ -290,7 +290,9 @@ class SAM2ImagePredictor:
             side = self.model.config.mask_side
             known = [known_from(arrays.mask, row, side) for row in range(len(said))]
         except PromptError as error:
-            raise PromptError(f"{where}{error}") from error if where else error
+            if not where:
+                raise
+            raise PromptError(f"{where}{error}") from error
         offers = [
             image.answer(prompts, before, multimask=multimask) for prompts, before in zip(said, known, strict=True)
         ]

@@ -15,6 +15,10 @@ from ..errors import ShapeError
 from ..outputs import Candidates
 
 
+ABSENT_WEIGHT = 4.0
+"""How much more an absent object counts in the loss of the object score: few of the frames seen are without theirs."""
+
+
 @dataclass(frozen=True, slots=True)
 class LossWeights:
     """How much each loss counts.
@@ -154,7 +158,10 @@ def decode_loss(
 
     mask = (mask_losses.gather(1, best[:, None]).squeeze(1) * visible).mean()
     iou = ((candidates.iou.float() - true_iou).abs().mean(dim=1) * visible).mean()
-    score = F.binary_cross_entropy_with_logits(candidates.object_score.float().reshape(objects), visible)
+    score_weight = torch.where(present, 1.0, ABSENT_WEIGHT)
+    score = F.binary_cross_entropy_with_logits(
+        candidates.object_score.float().reshape(objects), visible, weight=score_weight
+    )
     total = mask + weights.iou * iou + weights.object_score * score
     return DecodeLoss(total, mask.detach(), iou.detach(), score.detach(), best, true_iou)
 

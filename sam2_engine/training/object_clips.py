@@ -250,8 +250,7 @@ def _turn(angle: float) -> Float:
 
 
 def _stretch(rng: np.random.Generator, amount: float) -> Float:
-    matrix: Float = np.eye(2) + rng.normal(size=(2, 2)) * amount
-    return matrix
+    return (np.eye(2) + rng.normal(size=(2, 2)) * amount).astype(np.float32)
 
 
 def _following(
