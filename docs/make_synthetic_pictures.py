@@ -36,6 +36,7 @@ DYNAMICS: dict[str, Motion] = {
 """Movements shown one by one; scenes drawn at random mix them."""
 SHOWN = {
     "fluorescence": (50, 51, 54, 60, 62),
+    "stack": (50, 51, 52, 54, 55),
     "cells": (51, 52, 55, 57, 58),
     "histology": (50, 51, 52, 53, 62),
     "phase": (52, 59, 61, 62, 65),
@@ -50,7 +51,7 @@ SHOWN = {
     "video": (51, 54, 55, 57, 63),
 }
 """Seeds of the scenes of each kind."""
-FILMS = {"bacteria": 6, "phase": 6, "neurites": 5, "tissue": 1, "video": 6}
+FILMS = {"stack": 105, "bacteria": 6, "phase": 6, "neurites": 5, "tissue": 1, "video": 6}
 """Seeds of the sequences of some kinds."""
 SEEDS = {"division": 5, "crossing": 3, "leaving": 2, "returning": 4, "turning": 1, "planes": 8, "bleaching": 6}
 
@@ -134,7 +135,7 @@ def main() -> None:
     for style, seed in FILMS.items():
         strip(make_clip(np.random.default_rng(seed), TILE, 5, style=style), style)
     stack = make_stack(np.random.default_rng(3), (22, TILE, TILE))
-    strip(Clip(stack.volume[4:19:3], stack.labels[4:19:3]), "stack")
+    strip(Clip(stack.volume[4:19:3], stack.labels[4:19:3]), "volume")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +19,10 @@ from sam2_engine.training.synthetic.foam import Foam, cut, joined, random_bends,
 from sam2_engine.training.synthetic.optics import PhaseContrast, Relief, random_stains
 from sam2_engine.training.synthetic.painters import PAINTERS, paint
 from sam2_engine.training.synthetic.painting import Look, random_grains
-from sam2_engine.training.synthetic.puppets import FIGURES, posed
+from sam2_engine.training.synthetic.puppets import FIGURES, Part, posed
 from sam2_engine.training.synthetic.scenery import _enlarged
 from sam2_engine.training.synthetic.shapes import GrowingRod, blob, crawler
+from sam2_engine.training.synthetic.volumes import BESIDE, _scattered, _solid
 
 SEEDS = st.integers(0, 2**32 - 1)
 WANDER = replace(STILL, wander=0.1, turn=0.05)
@@ -98,6 +99,23 @@ def test_solid_objects_are_cut_in_planes_that_follow_each_other(seed: int) -> No
 def test_the_first_object_of_a_stack_is_there_on_the_first_plane() -> None:
     for seed in range(20):
         assert 0 in frames_of(troupe(seed, replace(STILL, kind="depth", thick=1.2))[0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_stacks_cut_every_object_on_planes_that_follow_each_other(seed: int) -> None:
+    actors = _solid(np.random.default_rng(seed), 64, radius=8.0, step=2.0, planes=10)
+    assert BESIDE in frames_of(actors[0])
+    for actor in actors:
+        planes = sorted(frames_of(actor))
+        assert planes == list(range(planes[0], planes[-1] + 1)) if planes else True
+        assert len(planes) <= 1 + 2 * 1.4 * 1.6 * 8.0 / 2.0
+
+
+def test_solid_objects_keep_apart_in_space() -> None:
+    centres = _scattered(np.random.default_rng(0), np.array([60.0, 60.0, 40.0]), 5.0, 1.0, 80)
+    distances = np.linalg.norm(centres[:, None] - centres, axis=-1) + 100 * np.eye(len(centres))
+    assert len(centres) > 20
+    assert distances.min() >= 1.6 * 5.0
 
 
 def test_the_whole_sample_turns_together() -> None:
@@ -266,7 +284,7 @@ def test_a_camera_counts_in_its_own_bits() -> None:
 
 
 @pytest.mark.parametrize("build", list(dict.fromkeys(FIGURES)))
-def test_figures_hang_together(build) -> None:  # type: ignore[no-untyped-def]
+def test_figures_hang_together(build: Callable[..., list[Part]]) -> None:
     rng = np.random.default_rng(3)
     for _ in range(10):
         parts = build(rng, [(1, 2, 3)] * 4)

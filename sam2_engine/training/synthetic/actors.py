@@ -100,9 +100,9 @@ DAUGHTER = 0.74
 STILL = Motion("time", 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, False)
 
 
-def random_motion(rng: np.random.Generator, speed: float, stacks: float = 0.35) -> Motion:
+def random_motion(rng: np.random.Generator, speed: float, stacks: float = 0.3) -> Motion:
     """A random kind of movement; `speed` 1 is a usual time-lapse, 3 a hasty one; `stacks` is the share of depth."""
-    pace = speed * math.exp(rng.uniform(math.log(0.2), math.log(1.5)))
+    pace = speed * math.exp(rng.uniform(math.log(0.12), math.log(1.2)))
     depth = rng.random() < stacks
     return Motion(
         kind="depth" if depth else "time",

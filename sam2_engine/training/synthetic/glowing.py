@@ -133,10 +133,10 @@ def _stage(
 ) -> Stage:
     actors = gather(rng, outlines, size, num_frames, speed, crowd)
     camera = random_camera(rng, size, num_frames, fluorescent=True, colour=False, detail=radius)
-    return Stage(actors, look, _dark_ground(rng, size), Direct(), camera)
+    return Stage(actors, look, dark_ground(rng, size), Direct(), camera)
 
 
-def _dark_ground(rng: np.random.Generator, size: int) -> Float:
+def dark_ground(rng: np.random.Generator, size: int) -> Float:
     """Light where no object is: an uneven glow, grain, bright dust."""
     level = rng.uniform(0.01, 0.2)
     ground = level * (1 + 0.4 * hills(rng, size, int(rng.integers(2, 6))))

@@ -138,7 +138,9 @@ def _read(field: Float, u: Float, v: Float, pace: np.float32, seed: int) -> Floa
     last = len(field) - 1  # sizes are powers of two
     column = (u * pace + (seed & 1023)).astype(np.int32) & last
     row = (v * pace + (seed >> 10 & 1023)).astype(np.int32) & last
-    return field[row, column]  # type: ignore[no-any-return]
+    row *= len(field)
+    row += column
+    return field.ravel().take(row)
 
 
 def _spots(actor: Actor, u: Float, v: Float) -> Float:

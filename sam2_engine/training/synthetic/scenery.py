@@ -15,9 +15,11 @@ from .stage import Stage, film
 from .tissue import tissue_clip
 from .transmitted import axons, phase_cells, relief_cells, stained_nuclei
 from .video import video_clip
+from .volumes import volume_clip
 
 STYLES: dict[str, float] = {
-    "fluorescence": 0.18,
+    "fluorescence": 0.15,
+    "stack": 0.1,
     "cells": 0.07,
     "histology": 0.14,
     "phase": 0.16,
@@ -51,6 +53,7 @@ CLIPS: dict[str, Callable[[np.random.Generator, int, int, float], Clip]] = {
     "neurites": neurites_clip,
     "tissue": tissue_clip,
     "video": video_clip,
+    "stack": volume_clip,
 }
 """Kinds that are made as a whole."""
 

@@ -57,7 +57,7 @@ class Crowd:
     spread: float
     blurred: float = 0.0
     gone: float = 0.0
-    stacks: float = 0.35
+    stacks: float = 0.2
 
 
 def film(stage: Stage, num_frames: int, rng: np.random.Generator) -> Clip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,9 @@ class Figure:
     squashes: NDArray[np.float64]
     strides: NDArray[np.float64]
     texture: Float
-    first_label: int
-    by_parts: bool
-    shadow: float
+    first_label: int = 1
+    by_parts: bool = False
+    shadow: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,9 +116,8 @@ def _random_figures(
         if not (parts and alike):
             build = FIGURES[int(rng.integers(len(FIGURES)))]
             parts = build(rng, _dyes(rng, backdrop))
-        figures.append(
-            _moving(rng, parts, size, num_frames, speed, label, by_parts, shadow, leading=index == count - 1)
-        )
+        figures.append(_moving(rng, parts, size, num_frames, speed, leading=index == count - 1))
+        figures[-1] = replace(figures[-1], first_label=label, by_parts=by_parts, shadow=shadow)
         label += max(part.group for part in parts) + 1 if by_parts else 1
     return figures
 
@@ -139,9 +138,6 @@ def _moving(
     size: int,
     num_frames: int,
     speed: float,
-    label: int,
-    by_parts: bool,
-    shadow: float,
     leading: bool,
 ) -> Figure:
     """The figure with a path: it goes along, or out of the frame and back; the leading one starts well inside."""
@@ -168,9 +164,6 @@ def _moving(
         np.where(np.abs(squashes) < 0.35, 0.35 * np.sign(squashes + 1e-9), squashes),
         rng.uniform(0, 6.3) + times * rng.uniform(0.05, 0.7) * speed,
         (rng.uniform(0.0, 0.25) * grain(rng, 128, rng.uniform(0.3, 1.4))).astype(np.float32),
-        label,
-        by_parts,
-        shadow,
     )
 
 
