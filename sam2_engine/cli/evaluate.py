@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError
 from . import options
-from .console import INTERRUPTED, Console, stoppable
+from .console import INTERRUPTED, Console, duration, stoppable
 from .labelled import add_data, open_labelled
 from .targets import JSON, about, check_target
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..training.readers import Item, LabelledFolder
 
 _PROMPTS = ("click", "box", "mask")
+LINE_EVERY_S = 60.0
+"""Between lines about progress, where no bar is drawn."""
 _SAID = ("pictures", "sequences", "volumes", "lineages", "corrections")
 """Tables that are printed; the report has more."""
 
@@ -228,18 +231,42 @@ def _measure(
     from ..evaluation.measure import measure
 
     def effort(item: Item) -> int:
-        return len(plan.robot.prompts) * min(item.num_frames, plan.robot.max_frames or item.num_frames)
+        frames = min(item.num_frames, plan.robot.max_frames or item.num_frames)
+        return len(plan.robot.prompts) * frames if item.is_tracked else 1
 
-    total = sum(effort(item) if item.is_tracked else 1 for item in items)
-    with console.bar(total, "measuring", "frame") as bar, stoppable("this item") as stop:
+    progress = _Progress(console, sum(map(effort, items)))
+    with progress.bar() as bar, stoppable("this item") as stop:
         try:
             for item in measure(folder, contestants, plan, items=items, results=results, gallery=gallery):
-                bar.update(effort(item) if item.is_tracked else 1)
+                bar.update(effort(item))
+                progress.tell(effort(item))
                 if stop.is_made:
                     break
         except KeyboardInterrupt:  # the second one: the item at hand is given up
             return True
     return stop.is_made
+
+
+class _Progress:
+    """A bar where a person is watching, else a line now and then."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._done = 0
+        self._begun = self._told = time.monotonic()
+
+    def bar(self) -> Any:
+        return self._console.bar(self._total, "measuring", "frame")
+
+    def tell(self, done: int) -> None:
+        self._done += done
+        now = time.monotonic()
+        if self._console.quiet or self._console.shows_bars or now - self._told < LINE_EVERY_S:
+            return
+        self._told = now
+        left = duration((now - self._begun) * (self._total - self._done) / self._done)
+        self._console.warn(f"{100 * self._done // self._total} % measured, about {left} left")
 
 
 def _facts(args: argparse.Namespace, models: dict[str, Sam2], items: Sequence[Item], stopped: bool) -> dict[str, str]:

@@ -81,6 +81,18 @@ def test_stacks_are_measured_as_volumes(sam2: Run, labelled: Path, capsys: pytes
     assert all(0 <= score["iou"] <= 1 and 0 <= score["nsd"] <= 1 for score in volumes)
 
 
+def test_logs_tell_how_long_it_takes(
+    sam2: Run, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sam2_engine.cli import evaluate
+
+    monkeypatch.setattr(evaluate, "LINE_EVERY_S", 0.0)
+    assert sam2("evaluate", labelled, *QUICK, "--prompt", "mask", "--no-baselines") == 0
+    lines = capsys.readouterr()[1].splitlines()
+    assert [line.split(" % ")[0] for line in lines] == ["sam2: 60", "sam2: 80", "sam2: 100"]
+    assert lines[-1].endswith("about 0 s left")
+
+
 @pytest.mark.parametrize("spacing", ["1,2", "1,2,x", "0,1,1", ""])
 def test_a_spacing_that_is_none_is_wrong_use(labelled: Path, spacing: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(labelled), "--spacing", spacing]) == 2
