@@ -21,7 +21,7 @@ from sam2_engine.training.synthetic.painters import PAINTERS, paint
 from sam2_engine.training.synthetic.painting import Look, random_grains
 from sam2_engine.training.synthetic.puppets import FIGURES, Part, posed
 from sam2_engine.training.synthetic.scenery import _enlarged
-from sam2_engine.training.synthetic.shapes import GrowingRod, blob, crawler
+from sam2_engine.training.synthetic.shapes import GrowingRod, blob, crawler, rod, tube
 from sam2_engine.training.synthetic.volumes import BESIDE, _scattered, _solid
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -155,8 +155,27 @@ def test_crawling_cells_have_arms_beyond_their_bodies() -> None:
     body = cell.body.depth(*np.broadcast_arrays(ticks, ticks[:, None]), 0.0) > 0
     assert len(cell.arms) > 0
     assert (inside & ~body).sum() > 0.1 * body.sum()
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEEDS, st.sampled_from(["blob", "crawler", "rod", "growing rod", "tube"]), st.integers(0, 3))
+def test_an_outline_knows_where_its_inside_ends(seed: int, kind: str, time: int) -> None:
+    rng = np.random.default_rng(seed)
+    outline = {
+        "blob": lambda: blob(rng, 9.0, 0.3, 2.0),
+        "crawler": lambda: crawler(rng, 9.0, 4.0, 2.5),
+        "rod": lambda: rod(rng, 5.0),
+        "growing rod": lambda: GrowingRod(5.0, np.array([8, 9, 11, 14], np.float32), np.zeros(4, np.float32), 0.01),
+        "tube": lambda: tube(rng, 3.0),
+    }[kind]()
+    ticks = np.arange(-160, 161, dtype=np.float32)
+    inside = outline.depth(*np.broadcast_arrays(ticks, ticks[:, None]), float(time)) > 0
+    points, angle = outline.edge(float(time)), rng.uniform(0, 3.2)
+    direction = np.array([np.cos(angle), np.sin(angle)])
     rows, columns = np.nonzero(inside)
-    assert np.hypot(ticks[rows], ticks[columns]).max() <= cell.reach
+    reached = np.stack((ticks[columns], ticks[rows]), axis=1) @ direction
+    assert reached.max() <= (points @ direction).max() + outline.girth
+    assert reached.max() >= (points @ direction).max() - outline.girth - 3
 
 
 def test_a_rod_narrows_before_it_divides() -> None:

@@ -86,12 +86,11 @@ def random_grains(rng: np.random.Generator) -> tuple[Float, Float]:
 def stamp_of(actor: Actor, pose: Pose, frame: int, side: int, look: Look) -> Stamp | None:
     """The object in this pose; None where it is off the frame."""
     outline, scale = actor.outline, pose.scale
-    grown = 1 + 0.5 * pose.split
     radius = outline.radius * scale
     soft = actor.soft + pose.blur * radius
-    extent = min(outline.reach * scale * grown, 0.8 * side) + look.margin + look.around * radius + soft
-    rows = slice(max(int(pose.y - extent), 0), min(int(pose.y + extent) + 2, side))
-    columns = slice(max(int(pose.x - extent), 0), min(int(pose.x + extent) + 2, side))
+    glow = 0.0 if pose.visible else 2.2 * radius
+    around = look.margin + 1.6 * look.around * radius + soft + glow
+    rows, columns = _window(outline, pose, float(frame), side, around)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return None
     x = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(pose.x)
@@ -112,6 +111,21 @@ def stamp_of(actor: Actor, pose: Pose, frame: int, side: int, look: Look) -> Sta
         sharp,
         pose.visible,
     )
+
+
+def _window(outline: Outline, pose: Pose, time: float, side: int, margin: float) -> tuple[slice, slice]:
+    """Rows and columns that hold the object and a margin around it."""
+    points = outline.edge(time) * np.float32(pose.scale)
+    cosine, sine = np.cos(pose.angle), np.sin(pose.angle)
+    margin += outline.girth * pose.scale
+    shift = DAUGHTER * outline.length * pose.split * pose.scale  # halves that move apart
+    x, y = points[:, 0] * cosine - points[:, 1] * sine, points[:, 0] * sine + points[:, 1] * cosine
+    slices = []
+    for centre, where, along in ((pose.y, y, sine), (pose.x, x, cosine)):
+        beyond = margin + abs(shift * along)
+        low, high = centre + where.min() - beyond, centre + where.max() + beyond
+        slices.append(slice(max(int(low), 0), min(int(high) + 2, side)))
+    return slices[0], slices[1]
 
 
 def _depth(outline: Outline, u: Float, v: Float, time: float, split: float) -> Float:

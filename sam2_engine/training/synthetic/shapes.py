@@ -25,12 +25,25 @@ class Outline(Protocol):
     def length(self) -> float:
         """Half length along u in pixels, the axis on which it divides."""
 
+    def edge(self, time: float) -> Float:
+        """Points [N, 2] (u, v) whose hull, widened by :attr:`girth`, holds all of the inside; px."""
+
     @property
-    def reach(self) -> float:
-        """No inside point is farther from the origin, in pixels."""
+    def girth(self) -> float:
+        """By how much the hull of :meth:`edge` is to be widened, in pixels."""
 
     def depth(self, u: Float, v: Float, time: float) -> Float:
         """Depth of the points (u, v) in pixels."""
+
+
+def _circle(steps: int) -> Float:
+    return np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / steps)
+
+
+def _around(radii: Float, angles: Float, stretch: float) -> Float:
+    """Points [N, 2] of an outline given by its radii before stretching."""
+    root = np.float32(np.sqrt(stretch))
+    return np.stack((radii * np.cos(angles) * root, radii * np.sin(angles) / root), axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,14 +67,18 @@ class Blob:
         return float(self.radius * np.sqrt(self.stretch))
 
     @property
-    def reach(self) -> float:
-        return float(self.radius * np.sqrt(self.stretch) * np.exp(np.abs(self.amplitudes).sum()))
+    def girth(self) -> float:
+        return 0.02 * self.length + 0.5
+
+    def edge(self, time: float) -> Float:
+        angles = _circle(64)
+        return _around(self.outline(angles, time), angles, self.stretch)
 
     def depth(self, u: Float, v: Float, time: float) -> Float:
         root = np.float32(np.sqrt(self.stretch))
         u, v = u / root, v * root
         steps = 256
-        table = self.outline(np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / steps), time)
+        table = self.outline(_circle(steps), time)
         place = (np.arctan2(v, u) * np.float32(steps / (2 * np.pi)) + np.float32(steps + 0.5)).astype(np.int32)
         return table[place % steps] - np.hypot(u, v)
 
@@ -99,26 +116,41 @@ class Crawler:
         return self.body.length
 
     @property
-    def reach(self) -> float:
-        highest = float(self.arms[:, 1].max(initial=0.0))
-        return self.body.reach + self.radius * highest * float(np.sqrt(self.body.stretch)) * 1.3
+    def girth(self) -> float:
+        return 0.03 * self.length + 0.5
 
-    def depth(self, u: Float, v: Float, time: float) -> Float:
-        root = np.float32(np.sqrt(self.body.stretch))
-        u, v = u / root, (v - np.float32(self.bend) * u * u) * root
-        steps = 512
-        angles = np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / steps)
+    def edge(self, time: float) -> Float:
+        angles = _circle(256)
+        points = _around(self._radii(angles, time), angles, self.body.stretch)
+        points[:, 1] += np.float32(self.bend) * np.square(points[:, 0])
+        return points
+
+    def _radii(self, angles: Float, time: float) -> Float:
+        """Radius in px at angles [N], before bending and stretching."""
         table = self.body.outline(angles, time)
         for direction, height, width, phase in self.arms:
             turn = np.abs((angles - direction + np.pi) % (2 * np.pi) - np.pi)
             now = height * (0.7 + 0.3 * np.sin(phase + self.speed * time))
             table += np.float32(now * self.radius) * np.exp(-np.power(turn / width, 1.4))
+        return table
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        root = np.float32(np.sqrt(self.body.stretch))
+        u, v = u / root, (v - np.float32(self.bend) * u * u) * root
+        steps = 512
+        table = self._radii(_circle(steps), time)
         slope = np.gradient(table) * np.float32(steps / (2 * np.pi))
         place = (np.arctan2(v, u) * np.float32(steps / (2 * np.pi)) + np.float32(steps + 0.5)).astype(np.int32) % steps
         distance = np.hypot(u, v)
         # along the normal of the outline rather than along the ray, else thin arms would seem thick
         steep = slope[place] / np.maximum(distance, np.float32(0.5 * self.radius))
         return (table[place] - distance) / np.sqrt(1 + np.square(steep))  # type: ignore[no-any-return]
+
+
+def _bent_line(half: float, bend: float) -> Float:
+    """Points [3, 2] of a bent line from end to end."""
+    u = np.array([-half, 0.0, half], dtype=np.float32)
+    return np.stack((u, np.float32(bend) * (u * u - np.float32(half * half / 3))), axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,8 +166,11 @@ class Rod:
         return self.half_length + self.radius
 
     @property
-    def reach(self) -> float:
-        return self.half_length + self.radius + abs(self.bend) * self.half_length**2
+    def girth(self) -> float:
+        return self.radius + abs(self.bend) * (2 * self.radius * self.length + self.radius**2)
+
+    def edge(self, time: float) -> Float:
+        return _bent_line(self.half_length, self.bend)
 
     def depth(self, u: Float, v: Float, time: float) -> Float:
         bent = v - np.float32(self.bend) * (u * u - np.float32(self.half_length**2 / 3))
@@ -164,8 +199,11 @@ class GrowingRod:
         return float(self.halves.max()) + self.radius
 
     @property
-    def reach(self) -> float:
-        return self.length + abs(self.bend) * self.length**2
+    def girth(self) -> float:
+        return self.radius + abs(self.bend) * (2 * self.radius * self.length + self.radius**2)
+
+    def edge(self, time: float) -> Float:
+        return _bent_line(float(self.halves[int(time)]), self.bend)
 
     def depth(self, u: Float, v: Float, time: float) -> Float:
         half, waist = self.halves[int(time)], self.waists[int(time)]
@@ -197,16 +235,22 @@ class Tube:
         return len(self.headings) * self.piece / 2
 
     @property
-    def reach(self) -> float:
-        return len(self.headings) * self.piece * 0.75 + self.radius
+    def girth(self) -> float:
+        return self.radius
 
-    def depth(self, u: Float, v: Float, time: float) -> Float:
-        count = len(self.headings)
-        along = np.linspace(0, 2 * np.pi, count, dtype=np.float32)
+    def edge(self, time: float) -> Float:
+        return self._joints(time)[0]
+
+    def _joints(self, time: float) -> tuple[Float, Float]:
+        """Points [N + 1, 2] of the middle line, and the steps [N, 2] between them."""
+        along = np.linspace(0, 2 * np.pi, len(self.headings), dtype=np.float32)
         directions = self.headings + np.float32(self.wave) * np.sin(along + np.float32(self.speed * time))
         steps = np.stack((np.cos(directions), np.sin(directions)), axis=1) * np.float32(self.piece)
         joints = np.concatenate((np.zeros((1, 2), np.float32), np.cumsum(steps, axis=0)))
-        joints -= joints.mean(axis=0)
+        return joints - joints.mean(axis=0), steps
+
+    def depth(self, u: Float, v: Float, time: float) -> Float:
+        joints, steps = self._joints(time)
         nearest = np.full(u.shape, np.inf, dtype=np.float32)
         for (x, y), (dx, dy) in zip(joints[:-1], steps, strict=True):
             share = np.clip(((u - x) * dx + (v - y) * dy) * np.float32(1 / self.piece**2), 0, 1)
