@@ -144,7 +144,9 @@ class Crawler:
         distance = np.hypot(u, v)
         # along the normal of the outline rather than along the ray, else thin arms would seem thick
         steep = slope[place] / np.maximum(distance, np.float32(0.5 * self.radius))
-        return (table[place] - distance) / np.sqrt(1 + np.square(steep))  # type: ignore[no-any-return]
+        depth = (table[place] - distance) / np.sqrt(1 + np.square(steep))
+        flat = np.float32(0.45 * self.radius)  # the body is about level, without ridges towards its arms
+        return np.asarray(np.where(depth > 0, flat * (1 - np.exp(-np.maximum(depth, 0) / flat)), depth))
 
 
 def _bent_line(half: float, bend: float) -> Float:
