@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import signal
 import sys
+import threading
 import time
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from . import options
@@ -16,24 +19,25 @@ from .console import INTERRUPTED, Console, StopRequest, count, duration, megabyt
 from .labelled import OpenedData, add_data, open_several
 from .loading import use_device
 from .targets import about
+from .train_plan import DATA_OPTIONS, Plan, new_plan, saved_plan, write_settings
 
 if TYPE_CHECKING:
     import torch
 
-    from ..config import ModelConfig
     from ..training.augment import AugmentSettings
-    from ..training.config import TrainConfig
     from ..training.data import ClipSource
     from ..training.logs import Recent
     from ..training.loop import Run
+    from ..training.readers import LabelledFolder
+    from ..training.team import Team
 
-SETTINGS = "settings.json"
 STATE = "run.pt"
 MODEL = "model.safetensors"
 LINE_EVERY = 50
 """Steps between two lines of progress where nobody watches a bar."""
 
-_DATA_OPTIONS = ("data", "layout", "masks", "subset", "category", "synthetic")
+CACHE_MB = 2048
+"""Memory for decoded pictures, of all processes of a machine together."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -43,175 +47,118 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="train a model on labelled data",
         description="Train a model on labelled pictures and sequences, by the same steps that segment and track. "
-        "Ctrl-C stops after the step at hand; --resume goes on.",
+        "Ctrl-C stops after the step at hand; --resume goes on, also after a crash. More: docs/training.md",
         epilog="example: sam2 train my_cells Fluo-N2DL-HeLa=2 --start-from default --steps 1000 --out my_model",
     )
     add_data(parser, subset="train", optional=True, several=True)
     parser.add_argument("--out", default="sam2_training", metavar="DIR", help="of the run (default: sam2_training)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
-    parser.add_argument("--steps", type=options.positive, metavar="N", help="in all (default: 8000)")
-    parser.add_argument("--model", default="nano", metavar="NAME", help="architecture (default: nano)")
-    parser.add_argument("--start-from", metavar="NAME|FILE", help="trained weights to start from, such as: default")
-    parser.add_argument("--side", type=options.model_side, metavar="N", help="side of the finest input")
-    parser.add_argument("--synthetic", type=options.share, metavar="SHARE", help="of made scenes (default: 0.35)")
-    parser.add_argument("--learning-rate", type=options.positive_number, metavar="X", help="at its highest")
-    parser.add_argument("--seed", type=options.whole_number, metavar="N", help="of weights and data (default: 1)")
-    parser.add_argument(
+    parser.add_argument("--steps", type=options.positive, metavar="N", help="in all (default: 8000, trained: 1000)")
+    parser.add_argument("--tensorboard", action="store_true", help="write curves for TensorBoard too")
+    _add_recipe(parser.add_argument_group("recipe"))
+    _add_machine(parser.add_argument_group("machine"))
+    parser.set_defaults(run=run, parser=parser)
+
+
+def _add_recipe(group: Any) -> None:
+    """What is learned, and how; fixed once a run has begun."""
+    group.add_argument("--model", metavar="NAME", help="architecture (default: nano)")
+    group.add_argument("--start-from", metavar="NAME|FILE", help="trained weights to start from, such as: default")
+    group.add_argument(
+        "--recipe", choices=("small", "published"), help="of training (default: as the model, see docs/training.md)"
+    )
+    group.add_argument("--side", type=options.model_side, metavar="N", help="side of the finest input")
+    group.add_argument(
+        "--windows",
+        action=argparse.BooleanOptionalAction,
+        help="show single objects through windows around them, or whole pictures (default: as the model is used)",
+    )
+    group.add_argument("--synthetic", type=options.share, metavar="SHARE", help="of made scenes (default: 0.35)")
+    group.add_argument("--learning-rate", type=options.positive_number, metavar="X", help="at its highest")
+    group.add_argument("--seed", type=options.whole_number, metavar="N", help="of weights and data (default: 1)")
+
+
+def _add_machine(group: Any) -> None:
+    """How it is computed."""
+    options.add_device(group)
+    group.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), help="of matrix products (default: fp32); bf16 is for new GPUs"
+    )
+    group.add_argument(
         "--workers",
         type=options.whole_number,
         default=int(sys.platform == "linux"),
         metavar="N",
-        help="processes that make data",
+        help="processes that make data (default: 1 on Linux, else 0)",
     )
-    parser.add_argument(
-        "--tensorboard", action="store_true", help="write curves for TensorBoard into the run's folder too"
+    group.add_argument(
+        "--cache", type=options.positive, default=CACHE_MB, metavar="MB", help="for decoded pictures (default: 2048)"
     )
-    options.add_device(parser)
-    parser.set_defaults(run=run, parser=parser)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What ``settings.json`` keeps, so that a run goes on as it began.
-
-    Attributes
-    ----------
-    model : its final input side included
-    training : settings of the loop
-    start_from : name of the weights it began with, or None
-    data : the options that choose data
-    """
-
-    model: ModelConfig
-    training: TrainConfig
-    start_from: str | None
-    data: dict[str, Any]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train to the end, or to Ctrl-C."""
+    """Train to the end, or to Ctrl-C; alone, or as one of the processes that ``torchrun`` started."""
+    device = use_device(args)
+    from ..training.team import join
+
+    with join(device) as team:
+        return _run(args, team)
+
+
+def _run(args: argparse.Namespace, team: Team) -> int:
     from ..training.logs import find_tensorboard
     from ..training.loop import save_run
 
-    console = Console(quiet=args.quiet)
+    console = Console(quiet=args.quiet or not team.leads)
     folder = Path(args.out)
-    device = use_device(args)
     if args.tensorboard:
         find_tensorboard()
-    plan = _saved_plan(args, folder) if args.resume else _new_plan(args)
-    source, easy = _sources(args, plan)
+    plan = saved_plan(args, folder) if args.resume else new_plan(args)
+    source, easy = _sources(args, plan, team)
     current = _go_on(folder, plan) if (folder / STATE).exists() else _begin(console, plan)
-    _place(current, device)
-    _write_settings(folder, plan)
+    _place(current, team.device)
+    team.wait()  # nobody must find what the first process writes now
+    if team.leads:
+        write_settings(folder, plan)
     if current.step >= plan.training.steps:
         console.say(f"the run in {folder} is finished; give a larger --steps to train on")
     started, before = time.perf_counter(), current.step
-    with stoppable("this step") as stop:
-        _train(console, current, source, easy, plan, args, stop)
-    if current.step < plan.training.steps:
+    with stoppable("this step") as stop, _terminable(stop):
+        _train(console, current, source, easy, plan, args, stop, team)
+    is_done = current.step >= plan.training.steps
+    if team.leads and is_done:
+        _save_model(console, current, plan, folder, (time.perf_counter() - started) / max(current.step - before, 1))
+    elif team.leads:
         save_run(current, folder, plan.training)
         console.warn(f"stopped after step {current.step} of {plan.training.steps}")
         console.warn(f"go on with: sam2 train --resume --out {folder}")
-        return INTERRUPTED
-    speed = (time.perf_counter() - started) / max(current.step - before, 1)
-    _save_model(console, current, plan, folder, speed)
-    return 0
+    return 0 if is_done else INTERRUPTED
 
 
-# ---------------------------------------------------------------------------------------------------------- plans
+@contextmanager
+def _terminable(stop: StopRequest) -> Iterator[None]:
+    """In the block a request to terminate, as clusters and ``torchrun`` send it, stops like Ctrl-C."""
+    owner = os.getpid()
 
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            stop.is_made = True
 
-def _new_plan(args: argparse.Namespace) -> Plan:
-    """The plan that the options say.
-
-    Raises
-    ------
-    ExportError
-        There is a run in the folder already.
-    """
-    from ..checkpoint import inspect
-    from ..config import find_config
-    from ..errors import CheckpointError, ExportError
-    from ..training.config import TrainConfig
-    from ..weights import find_weights
-
-    if (Path(args.out) / SETTINGS).exists():
-        raise ExportError(f"there is a run in {args.out} already; add --resume to go on, or choose another --out")
-    if args.start_from is None:
-        model = find_config(args.model)
-    else:
-        found = inspect(find_weights(args.start_from))
-        if found.problem is not None or found.config is None:
-            raise CheckpointError(found.problem or f"{args.start_from} is of no known model")
-        model = found.config
-    model = model.at_side(args.side)
-    training = TrainConfig(image_sides=_sides(model.image_side))
-    if args.start_from is not None:
-        training = _fine_tuning(training, model.image_side)
-    changes = {"steps": args.steps, "seed": args.seed, "learning_rate": args.learning_rate}
-    training = replace(training, **{name: value for name, value in changes.items() if value is not None})
-    training = replace(training, warmup=min(training.warmup, max(training.steps // 10, 1)))
-    if args.synthetic is None:
-        args.synthetic = 0.35
-    return Plan(model, training, args.start_from, {name: getattr(args, name) for name in _DATA_OPTIONS})
-
-
-def _sides(finest: int) -> tuple[tuple[float, int], ...]:
-    """Coarse to fine: a quarter and half of the side first, as far as these are sensible."""
-    rounded = [(start, max(finest // part // 32 * 32, 64)) for start, part in ((0.0, 4), (0.2, 2), (0.75, 1))]
-    sides: dict[int, float] = {}
-    for start, side in rounded:
-        sides.setdefault(min(side, finest), start)
-    return tuple((start, side) for side, start in sides.items())
-
-
-def _fine_tuning(training: TrainConfig, side: int) -> TrainConfig:
-    """Weights that know their work need no easy beginning, and small steps."""
-    return replace(
-        training,
-        steps=1000,
-        image_sides=((0.0, side),),
-        easy_until=0.0,
-        clip_start=0.0,
-        focal_start=0.0,
-        dense=0.0,
-        learning_rate=1e-4,
-    )
-
-
-def _saved_plan(args: argparse.Namespace, folder: Path) -> Plan:
-    """The plan of the run in the folder; ``--steps`` may lengthen it.
-
-    Raises
-    ------
-    FramesError
-        There is none, or it cannot be read.
-    """
-    from ..config import ModelConfig
-    from ..errors import FramesError
-    from ..training.config import TrainConfig
-
-    path = folder / SETTINGS
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handle)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        sides = tuple((float(start), int(side)) for start, side in saved["training"]["image_sides"])
-        training = TrainConfig(**{**saved["training"], "image_sides": sides})
-        model = ModelConfig.from_json(json.dumps(saved["model"]))
-        plan = Plan(model, training, saved["start_from"], dict(saved["data"]))
-    except FileNotFoundError as error:
-        raise FramesError(f"there is no run in {folder} to go on with; leave out --resume to begin one") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FramesError(f"{path} is damaged ({error}); begin another run with another --out") from error
-    if args.data:
-        # The data may have been moved since.
-        plan.data["data"] = args.data
-    for name, value in plan.data.items():
-        setattr(args, name, value)
-    return replace(plan, training=replace(training, steps=args.steps or training.steps))
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _sources(args: argparse.Namespace, plan: Plan) -> tuple[ClipSource, ClipSource | None]:
-    """The mixture to train on, and one with larger objects for the first steps."""
+# ----------------------------------------------------------------------------------------------------------- data
+
+
+def _sources(args: argparse.Namespace, plan: Plan, team: Team) -> tuple[ClipSource, ClipSource | None]:
+    """The mixture to train on, and one with larger objects for the first steps where the recipe has such."""
     from ..training.augment import AugmentSettings
     from ..training.data import default_mixture
 
@@ -219,10 +166,22 @@ def _sources(args: argparse.Namespace, plan: Plan) -> tuple[ClipSource, ClipSour
         return default_mixture(), None
     if isinstance(args.data, str):
         args.data = [args.data]  # of a run that was begun when there could be one only
+    has_easy = plan.training.easy_until > 0
     opened = open_several(args)
-    plan.data.update({name: getattr(args, name) for name in _DATA_OPTIONS})
+    plan.data.update({name: getattr(args, name) for name in DATA_OPTIONS})
+    # Every process keeps what it decoded, for each category of each mixture by itself.
+    parts = sum(len(one.folder.categories) for one in opened) * (1 + has_easy)
+    share = (args.cache << 20) // (parts * max(args.workers, 1) * team.size)
+    opened = [one._replace(folder=_with_cache(one.folder, share)) for one in opened]
     large = AugmentSettings(whole=0.0, share=(0.02, 0.25))
-    return _mixture(opened, args.synthetic), _mixture(opened, args.synthetic, large)
+    return _mixture(opened, args.synthetic), _mixture(opened, args.synthetic, large) if has_easy else None
+
+
+def _with_cache(folder: LabelledFolder, cache_bytes: int) -> LabelledFolder:
+    """The same data with another limit of what is kept in memory."""
+    from ..training.readers import LabelledFolder
+
+    return LabelledFolder(folder.items, cache_bytes)
 
 
 def _mixture(opened: list[OpenedData], synthetic: float, settings: AugmentSettings | None = None) -> ClipSource:
@@ -286,20 +245,6 @@ def _move_moments(optimiser: torch.optim.Optimizer, device: torch.device) -> Non
                 state[name] = value.to(device)
 
 
-def _write_settings(folder: Path, plan: Plan) -> None:
-    from ..atomic import export_errors, write_json
-
-    with export_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "model": json.loads(plan.model.to_json()),
-        "training": asdict(plan.training),
-        "start_from": plan.start_from,
-        "data": plan.data,
-    }
-    write_json(folder / SETTINGS, settings, indent=1)
-
-
 # ------------------------------------------------------------------------------------------------------- training
 
 
@@ -311,6 +256,7 @@ def _train(
     plan: Plan,
     args: argparse.Namespace,
     stop: StopRequest,
+    team: Team,
 ) -> None:
     from ..errors import EngineError
     from ..training.logs import TENSORBOARD, Recent, TensorBoardLog
@@ -319,10 +265,11 @@ def _train(
     steps, folder = plan.training.steps, Path(args.out)
     recent = Recent(LINE_EVERY)
     with ExitStack() as stack:
-        curves = TensorBoardLog(folder / TENSORBOARD, current.step + 1) if args.tensorboard else None
+        has_curves = args.tensorboard and team.leads
+        curves = TensorBoardLog(folder / TENSORBOARD, current.step + 1) if has_curves else None
         if curves is not None:
             stack.enter_context(curves)
-        reports = train(current, source, plan.training, easy=easy, folder=folder, workers=args.workers)
+        reports = train(current, source, plan.training, easy=easy, folder=folder, workers=args.workers, team=team)
         stack.enter_context(closing(reports))  # type: ignore[type-var]
         bar = stack.enter_context(console.bar(steps, "training", "step", done=current.step))
         try:
@@ -334,13 +281,14 @@ def _train(
                 bar.set_postfix_str(_means(recent))
                 if not console.shows_bars and (report.step % LINE_EVERY == 0 or report.step == steps):
                     console.say(_line(recent, report.step, steps))
-                if stop.is_made:
+                if team.any(stop.is_made):
                     return
         except FloatingPointError as error:
             raise EngineError(f"training diverged: {error}") from error
         except EngineError as error:
             # Data that cannot be read; the steps so far are sound.
-            save_run(current, folder, plan.training)
+            if team.leads:
+                save_run(current, folder, plan.training)
             raise type(error)(_reason(error)) from error
 
 
@@ -370,6 +318,7 @@ def _save_model(console: Console, current: Run, plan: Plan, folder: Path, second
         **about(plan.model.name),
         "steps": current.step,
         "seed": plan.training.seed,
+        "recipe": plan.recipe,
         "start_from": plan.start_from or "random weights",
         "learning_rate": plan.training.learning_rate,
         "seconds_per_step": round(seconds_per_step, 3),

@@ -1,5 +1,7 @@
 """Training batches, each made from its step number alone, so that a resumed run sees what an unbroken one would.
 
+Of several processes each makes a batch of its own; all do the same kind of work on it, so that none waits for another.
+
 Letters: T frames · G clips · O objects per clip · B = G·O objects · S model side · Y = S/2 side of the truth.
 """
 
@@ -12,19 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from ..config import Contrast
+from ..config import Contrast, ModelConfig
 from ..errors import FramesError
 from ..pixels import sequence_range, to_model_input
-from .clip import ClipBatch, PromptKind, Script
+from .clip import ClipBatch, Script
 from .config import TrainConfig
 from .data import ClipSource
 from .dense import dense_targets
 from .object_clips import ObjectClip, choose_object, object_clip
 from .scenes import Clip
+from .scripts import clip_script, still_script
 
 MIN_OBJECT_SHARE = 0.0002
 """Smallest object to ask for, as a share of the frame; smaller ones vanish on the mask grid."""
 
+REVERSED_SHARE = 0.5
+"""Clips that are shown backwards."""
 
 CLICKED_SHARE = 0.65
 """Stills with a click whose window is laid around the click; the object's size is unknown there."""
@@ -50,17 +55,25 @@ class Steps(Dataset[Step]):
     ----------
     source : of clips
     config : the run
-    contrast : of the model to be trained
+    model : to be trained
     easy : of clips with larger objects, for the first steps
+    rank : of the process, which has its own share of the data
     """
 
     def __init__(
-        self, source: ClipSource, config: TrainConfig, contrast: Contrast, easy: ClipSource | None = None
+        self,
+        source: ClipSource,
+        config: TrainConfig,
+        model: ModelConfig,
+        easy: ClipSource | None = None,
+        rank: int = 0,
     ) -> None:
         self.source = source
         self.easy = easy
         self.config = config
-        self.contrast = contrast
+        self.contrast = model.contrast
+        self.windows = config.uses_windows(model)
+        self.rank = rank
 
     def __len__(self) -> int:
         return self.config.steps
@@ -70,39 +83,38 @@ class Steps(Dataset[Step]):
         progress = index / self.config.steps
         side = _side(self.config, progress, rng)
         is_clip = progress >= self.config.clip_start and rng.random() < self.config.clip_share
-        script, num_frames = (_clip_script if is_clip else _still_script)(self.config, progress, rng)
+        script, num_frames = (
+            clip_script(self.config, progress, rng) if is_clip else (still_script(self.config, progress, rng), 1)
+        )
         count = _count(self.config.clips if is_clip else self.config.images, side)
         objects = self.config.clip_objects if is_clip else self.config.objects
         source = self.easy if self.easy is not None and progress < self.config.easy_until else self.source
-        if self.config.windows:
-            return Step(index, side, script, self._object_clips(source, rng, side, num_frames, script, count))
-        pairs = [self._clip(source, rng, side, num_frames, objects) for _ in range(count)]
-        pixels = torch.stack([pixels for pixels, _, _ in pairs], dim=1)
-        truth = np.concatenate([truth for _, truth, _ in pairs], axis=1)
-        dense = torch.stack([dense for _, _, dense in pairs], dim=1)
-        return Step(index, side, script, ClipBatch(pixels, truth, dense))
+        is_clicked = script.prompt == "click" and not is_clip and self.windows and rng.random() < CLICKED_SHARE
+        if self.rank:
+            rng = np.random.default_rng((self.config.seed, index, 0, self.rank))
+        if self.windows:
+            clips = [self._object_clip(source, rng, side, num_frames, is_clicked) for _ in range(count * objects)]
+            return Step(index, side, script, _joined(clips))
+        return Step(index, side, script, self._whole_frames(source, rng, side, num_frames, count, objects))
 
-    def _object_clips(
-        self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, script: Script, count: int
+    def _whole_frames(
+        self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, count: int, objects: int
     ) -> ClipBatch:
-        """As many objects as `count`, each through windows of its own."""
-        is_clicked = script.prompt == "click" and num_frames == 1 and rng.random() < CLICKED_SHARE
-        found = [self._object_clip(source, rng, side, num_frames, is_clicked=is_clicked) for _ in range(count)]
+        """`count` clips of so many objects at most; all get as many as the one with most, some of them twice."""
+        made = [self._clip(source, rng, side, num_frames, objects) for _ in range(count)]
+        most = max(truth.shape[1] for _, truth, _ in made)
         return ClipBatch(
-            torch.stack([clip.pixels for clip in found], dim=1),
-            np.stack([clip.truth for clip in found], axis=1),
-            torch.stack([clip.dense for clip in found], dim=1),
-            np.stack([clip.hidden for clip in found], axis=1),
-            torch.stack([clip.moves for clip in found], dim=1),
-            is_clicked,
+            torch.stack([pixels for pixels, _, _ in made], dim=1),
+            np.concatenate([truth[:, np.arange(most) % truth.shape[1]] for _, truth, _ in made], axis=1),
+            torch.stack([dense for _, _, dense in made], dim=1),
         )
 
     def _object_clip(
-        self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, *, is_clicked: bool
+        self, source: ClipSource, rng: np.random.Generator, side: int, num_frames: int, is_clicked: bool
     ) -> ObjectClip:
         for _ in range(20):
             clip, is_still = source.raw_clip(rng, num_frames)
-            if num_frames > 1 and rng.random() < 0.5:
+            if num_frames > 1 and rng.random() < REVERSED_SHARE:
                 clip = Clip(clip.images[::-1], clip.labels[::-1])
             obj = choose_object(clip.labels, rng)
             if obj is not None:
@@ -120,10 +132,10 @@ class Steps(Dataset[Step]):
         """
         for _ in range(20):
             clip = source.sample_clip(rng, side, num_frames)
-            if num_frames > 1 and rng.random() < 0.5:
+            if num_frames > 1 and rng.random() < REVERSED_SHARE:
                 clip = Clip(clip.images[::-1], clip.labels[::-1])
             labels = clip.labels[:, ::2, ::2]
-            chosen = choose_objects(labels[0], objects, rng)
+            chosen = choose_objects(labels[0], objects, rng, repeat=False)
             if len(chosen):
                 truth = labels[:, None] == chosen[None, :, None, None]
                 dense = torch.from_numpy(np.stack([dense_targets(plane) for plane in labels]))
@@ -131,13 +143,32 @@ class Steps(Dataset[Step]):
         raise FramesError("the training data showed no object of sensible size in 20 samples; check the labels")
 
 
-def choose_objects(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`count` ids of the objects on a frame, repeated where there are fewer; empty where there are none."""
+def _joined(clips: list[ObjectClip]) -> ClipBatch:
+    """Objects as a batch, each a clip of its own."""
+    return ClipBatch(
+        torch.stack([clip.pixels for clip in clips], dim=1),
+        np.stack([clip.truth for clip in clips], axis=1),
+        torch.stack([clip.dense for clip in clips], dim=1),
+        np.stack([clip.hidden for clip in clips], axis=1),
+        torch.stack([clip.moves for clip in clips], dim=1),
+        clips[0].is_clicked,
+    )
+
+
+def choose_objects(
+    labels: NDArray[np.int32], count: int, rng: np.random.Generator, *, repeat: bool = True
+) -> NDArray[np.int64]:
+    """`count` ids of the objects on a frame; empty where there are none.
+
+    Where there are fewer, some come several times, or with `repeat` false each comes once.
+    """
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     ids = np.flatnonzero((areas >= max(MIN_OBJECT_SHARE * labels.size, 4)) & (areas < 0.9 * labels.size))
     if len(ids) == 0:
         return ids
+    if not repeat:
+        count = min(count, len(ids))
     return rng.choice(ids, count, replace=len(ids) < count)
 
 
@@ -156,20 +187,3 @@ def _side(config: TrainConfig, progress: float, rng: np.random.Generator) -> int
 def _count(at_reference: int, side: int) -> int:
     """Pictures per step: twice as many at half the side, which keeps a step's work within bounds."""
     return max(1, round(at_reference * REFERENCE_SIDE / side))
-
-
-def _still_script(config: TrainConfig, progress: float, rng: np.random.Generator) -> tuple[Script, int]:
-    """One picture: click or box, corrections once first answers make sense."""
-    prompt: PromptKind = "click" if rng.random() < 0.5 else "box"
-    corrections = int(rng.integers(0, config.corrections + 1)) if progress >= config.easy_until else 0
-    return Script(prompt, corrections), 1
-
-
-def _clip_script(config: TrainConfig, progress: float, rng: np.random.Generator) -> tuple[Script, int]:
-    """A clip that grows longer: mask 50 %, click 25 %, box 25 %; a late correction on one in four."""
-    grown = (progress - config.clip_start) / max(1 - config.clip_start, 1e-6)
-    num_frames = round(2 + (config.max_frames - 2) * min(1.0, 1.5 * grown))
-    prompt: PromptKind = "mask" if rng.random() < 0.5 else ("click" if rng.random() < 0.5 else "box")
-    late = int(rng.integers(1, num_frames)) if rng.random() < 0.25 else None
-    corrections = 1 if prompt != "mask" and rng.random() < 0.5 else 0
-    return Script(prompt, corrections, late_corrections=int(late is not None), late_frame=late), num_frames

@@ -7,7 +7,7 @@ Letters: T frames · G clips · O objects per clip · B = G·O objects · S mode
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -65,12 +65,23 @@ class Script:
     corrections : clicks after the first prompt, on the first frame
     late_corrections : clicks on `late_frame`, which makes it a prompted frame
     late_frame : index, or None
+    second_frame : index of a frame that is prompted like the first one, or None; both are decided before all others,
+        and no other frame helps
     """
 
     prompt: PromptKind
     corrections: int = 0
     late_corrections: int = 0
     late_frame: int | None = None
+    second_frame: int | None = None
+
+    def is_prompted(self, frame: int) -> bool:
+        """Whether a frame is prompted before it is reached."""
+        return frame == 0 or frame == self.second_frame
+
+    def order(self, num_frames: int) -> list[int]:
+        """Frames as they are decided: prompted ones first."""
+        return sorted(range(num_frames), key=lambda frame: not self.is_prompted(frame))
 
     def clicks_on(self, frame: int) -> int:
         """Correcting clicks on a frame."""
@@ -89,27 +100,34 @@ def run_clip(
 ) -> Iterator[tuple[int, list[Decision]]]:
     """Play a script over the clips; yields each frame and all rounds decoded on it, gradients attached.
 
-    `everything` are the features of all T·G pictures. A frame whose mask was given yields no rounds: there is nothing
-    to learn on it.
+    `everything` are the features of all T·G pictures. Prompted frames come first. A frame whose mask was given yields
+    no rounds: there is nothing to learn on it.
     """
     num_frames, num_clips = clip.pixels.shape[:2]
-    bank, last = MemoryBank(), None
-    for frame in range(num_frames):
+    bank = MemoryBank()
+    decided: dict[int, Decision] = {}
+    order = script.order(num_frames)
+    for frame in order:
         rows = torch.arange(num_clips, device=everything.embedding.device).repeat_interleave(clip.objects_per_clip)
         features = everything.select(rows + frame * num_clips)
-        truth = clip.truth[frame]
-        if frame == 0 and script.prompt == "mask":
-            rounds = []
-            last = tracker.accept_mask(features, _full_size(truth, tracker.config.image_side, tracker.model.device))
+        rounds: list[Decision] = []
+        if script.prompt == "mask" and script.is_prompted(frame):
+            masks = _full_size(clip.truth[frame], tracker.config.image_side, tracker.model.device)
+            decided[frame] = tracker.accept_mask(features, masks)
         else:
-            if last is not None and clip.moves is not None:
-                logits = move_planes(last.logits.detach(), clip.moves[frame].to(last.logits.device))
-                last = replace(last, logits=logits)
-            rounds = _rounds(tracker, features, clip, script, policy, bank, frame, last, rng)
-            last = rounds[-1]
-        if frame + 1 < num_frames:
-            bank.put(_batched_entry(tracker, frame, features, last, prompted=frame == 0 or script.clicks_on(frame) > 0))
+            previous = None if script.is_prompted(frame) else _moved_logits(clip, decided[frame - 1], frame)
+            rounds = _rounds(tracker, features, clip, script, policy, bank, frame, previous, rng)
+            decided[frame] = rounds[-1]
+        if frame != order[-1]:
+            is_prompted = script.is_prompted(frame) or script.clicks_on(frame) > 0
+            bank.put(_batched_entry(tracker, frame, features, decided[frame], prompted=is_prompted))
         yield frame, rounds
+
+
+def _moved_logits(clip: ClipBatch, last: Decision, frame: int) -> Tensor:
+    """The mask logits of the frame before, where they are in this frame's windows."""
+    logits = last.logits.detach()
+    return logits if clip.moves is None else move_planes(logits, clip.moves[frame].to(logits.device))
 
 
 def _rounds(
@@ -120,22 +138,22 @@ def _rounds(
     policy: MemoryPolicy,
     bank: MemoryBank,
     frame: int,
-    last: Decision | None,
+    previous: Tensor | None,
     rng: np.random.Generator,
 ) -> list[Decision]:
-    """The first answer on a frame and one after each correction."""
+    """The first answer on a frame and one after each correction; `previous` logits are those of a tracked frame."""
     truth = clip.truth[frame]
-    plans = [policy.plan(frame, bank, num_frames=None, direction=1)] if frame else []
+    plans = [] if previous is None else [policy.plan(frame, bank, num_frames=None, direction=1)]
     view = tracker.condition(features, tracker.gather([bank], plans) if plans else None)
     size = (truth.shape[-2], truth.shape[-1])
     resize = Resize(size, tracker.config.image_side, None if clip.moves is None else Window.whole(size))
     said = [Prompts()] * len(truth)
-    if frame == 0:
-        said = [_first_prompt(mask, script.prompt, rng, in_middle=clip.is_clicked) for mask in truth]
+    if previous is None:
+        in_middle = clip.is_clicked and frame == 0
+        said = [_first_prompt(mask, script.prompt, rng, in_middle=in_middle) for mask in truth]
         tensors = tracker.prompt_tensors(said, resize)
     else:
-        assert last is not None, "tracked frames follow a decided one"
-        tensors = tracker.no_prompts(len(truth), last.logits.detach())
+        tensors = tracker.no_prompts(len(truth), previous)
     rounds = [tracker.decode(view, features, tensors)]
     for _ in range(script.clicks_on(frame)):
         said = _corrected(said, truth, rounds[-1], rng)
@@ -148,17 +166,16 @@ def _with_previous(tracker: Tracker, said: Sequence[Prompts], resize: Resize, be
     return tracker.prompt_tensors(said, resize, previous)
 
 
-def _first_prompt(
-    mask: NDArray[np.bool_], kind: PromptKind, rng: np.random.Generator, *, in_middle: bool
-) -> Prompts:
-    """Half of the clicks at the object's centre, where people click; an absent object gets a click anywhere.
+def _first_prompt(mask: NDArray[np.bool_], kind: PromptKind, rng: np.random.Generator, *, in_middle: bool) -> Prompts:
+    """Half of the clicks at the object's centre, where people click; beside an absent object a negative click anywhere.
 
     `in_middle` puts them into the middle of the plane instead.
     """
     if in_middle and kind == "click":
         return Prompts(clicks=(Click(mask.shape[1] / 2 - 0.5, mask.shape[0] / 2 - 0.5),))
     if not mask.any():
-        mask = np.ones_like(mask)
+        anywhere = random_click(np.ones_like(mask), rng)
+        return Prompts(clicks=(Click(anywhere.x, anywhere.y, positive=False),))
     if kind == "box":
         return Prompts(box=noisy_box(mask, rng))
     return Prompts(clicks=(centre_click(mask) if rng.random() < 0.5 else random_click(mask, rng),))

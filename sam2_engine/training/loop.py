@@ -1,15 +1,20 @@
-"""The training loop: steps, averaged weights, checkpoints that a stopped run goes on from."""
+"""The training loop: steps, averaged weights, and a state that a stopped run goes on from.
+
+On the CPU a run that was stopped, or killed, and started again gives the same weights to the bit as one that was not:
+step n draws all that is random from the seed and n, and everything that steps hand on is in the state.
+"""
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
-import os
+import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +23,48 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from ..config import ModelConfig
+from ..atomic import atomic_path
+from ..errors import EngineError
 from ..model import Sam2
-from ..model.layers import Attention
 from ..tracking import Tracker
 from .batches import Step, Steps
 from .clip import run_clip
 from .config import TrainConfig
 from .data import ClipSource
-from .dense import DenseHead, dense_loss
-from .losses import LossWeights, decode_loss
+from .dense import dense_loss
+from .losses import decode_loss
+from .optimiser import learning_rate, set_learning_rate
+from .run_state import STATE, Run, initialise, resume, save_run, start
+from .team import Team
+
+__all__ = ["LOG", "STATE", "Run", "StepReport", "initialise", "learning_rate", "resume", "save_run", "start", "train"]
 
 logger = logging.getLogger(__name__)
 
+LOG = "log.jsonl"
+
 MAX_BAD_STEPS = 20
+
+SAVE_SECONDS = 300.0
+"""A state is never older than this, however slow the steps are."""
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one step gave, for logs."""
+    """What one step gave, for logs; of several processes the means.
+
+    Attributes
+    ----------
+    step : steps done
+    loss : NaN where the step was skipped
+    iou : mean IoU of the best candidates
+    side : of the model input
+    prompt : of the first frame
+    frames : in a clip; 1 for stills
+    seconds : since the step before
+    """
 
     step: int
     loss: float
@@ -45,72 +73,6 @@ class StepReport:
     prompt: str
     frames: int
     seconds: float
-
-
-@dataclass(slots=True)
-class Run:
-    """A training run: model, averaged model, optimiser and where it stands."""
-
-    model: Sam2
-    average: Sam2
-    dense: DenseHead
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    bad_steps: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
-def start(model_config: ModelConfig, config: TrainConfig, weights: dict[str, Tensor] | None = None) -> Run:
-    """A fresh run, from random weights or from given ones."""
-    torch.manual_seed(config.seed)
-    model = Sam2(model_config)
-    if weights is None:
-        initialise(model)
-    else:
-        model.load_state_dict(weights)
-    dense = DenseHead(model_config)
-    return Run(model, copy.deepcopy(model).eval(), dense, _optimiser(model, dense, config))
-
-
-def initialise(model: Sam2) -> None:
-    """Random weights that learn quickly.
-
-    Layers keep PyTorch's defaults, but the cross-attentions of the mask decoder start with equal projections of queries
-    and keys: both read the same position code, so a click looks at its own surroundings from the first step on and
-    training from scratch skips most of the plateau in which it has to find that out.
-    """
-    for layer in model.sam_mask_decoder.transformer.layers:
-        _look_at_own_place(layer.cross_attn_token_to_image)  # type: ignore[arg-type]
-        _look_at_own_place(layer.cross_attn_image_to_token)  # type: ignore[arg-type]
-    _look_at_own_place(model.sam_mask_decoder.transformer.final_attn_token_to_image)
-    for embedding in (module for module in model.modules() if isinstance(module, nn.Embedding)):
-        nn.init.normal_(embedding.weight, std=0.3)
-    nn.init.trunc_normal_(model.image_encoder.trunk.pos_embed, std=0.02)
-    nn.init.trunc_normal_(model.image_encoder.trunk.pos_embed_window, std=0.02)
-
-
-def _look_at_own_place(attention: Attention) -> None:
-    nn.init.normal_(attention.q_proj.weight, std=0.12)
-    with torch.no_grad():
-        attention.k_proj.weight.copy_(attention.q_proj.weight)
-    nn.init.zeros_(attention.q_proj.bias)
-    nn.init.zeros_(attention.k_proj.bias)
-
-
-def _optimiser(model: Sam2, dense: DenseHead, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and tokens are not decayed."""
-    decayed = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embed" not in n and "token" not in n]
-    marked = {id(p) for p in decayed}
-    rest = [p for p in (*model.parameters(), *dense.parameters()) if id(p) not in marked]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.999))
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a fiftieth."""
-    warm = min(1.0, (step + 1) / max(config.warmup, 1))
-    decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
-    return config.learning_rate * warm * decay
 
 
 def train(
@@ -122,6 +84,7 @@ def train(
     folder: Path | None = None,
     evaluate: Callable[[Sam2], dict[str, float]] | None = None,
     workers: int = 0,
+    team: Team | None = None,
 ) -> Iterator[StepReport]:
     """Train from where the run stands to the end; close the generator to stop, call again to go on.
 
@@ -131,77 +94,157 @@ def train(
     folder : where ``run.pt`` and ``log.jsonl`` are kept; None keeps nothing
     evaluate : called with the averaged model every `evaluate_every` steps; its numbers go to the log
     workers : processes that make data
+    team : of the processes that train together; only the first keeps files and evaluates
+
+    Raises
+    ------
+    FloatingPointError
+        Many steps in a row gave no finite numbers.
+    FramesError
+        The data cannot be read, or show nothing.
+    ExportError
+        The state cannot be written.
     """
-    steps = Steps(source, config, run.model.config.contrast, easy)
-    todo = Subset(steps, range(run.step, config.steps))
-    loader = DataLoader(todo, batch_size=None, num_workers=workers, multiprocessing_context="fork" if workers else None)
-    started = time.perf_counter()
-    for step in loader:
-        report = _train_step(run, step, config, started)
+    team = team or Team(device=run.model.device)
+    _line_up(run, team)
+    folder = folder if team.leads else None
+    evaluate = evaluate if team.leads else None
+    _forget_rows_after(folder, run.step)
+    started = saved = time.perf_counter()
+    for step in _made_steps(run, Steps(source, config, run.model.config, easy, team.rank), workers, team):
+        report = _train_step(run, step, config, started, team)
         started = time.perf_counter()
+        _log(folder, {**asdict(report), "learning_rate": learning_rate(config, step.index)})
         if run.step % config.evaluate_every == 0 and evaluate is not None:
             run.history.append({"step": run.step, **evaluate(run.average)})
             _log(folder, run.history[-1])
-        if folder is not None and (run.step % config.save_every == 0 or run.step == config.steps):
+        is_due = run.step % config.save_every == 0 or started - saved > SAVE_SECONDS
+        if folder is not None and (is_due or run.step == config.steps):
             save_run(run, folder, config)
-        if run.step % 20 == 0:
-            _log(folder, asdict(report))
+            saved = time.perf_counter()
         yield report
 
 
-def _train_step(run: Run, step: Step, config: TrainConfig, started: float) -> StepReport:
+def _line_up(run: Run, team: Team) -> None:
+    """Make sure that all processes begin alike."""
+    if any(total != team.size * run.step for total in team.sums([run.step])):
+        raise EngineError("the processes stand at different steps; give them one shared folder for the run")
+    if run.step and run.processes != team.size:
+        logger.warning(
+            "the run was trained by %d processes and goes on with %d: its result will not be that of an unbroken run",
+            run.processes,
+            team.size,
+        )
+    run.processes = team.size
+    team.copy_from_leader((run.model, run.average, run.dense))
+
+
+def _made_steps(run: Run, steps: Steps, workers: int, team: Team) -> Iterator[Step]:
+    """The batches still to come; where one process cannot make its own, all stop."""
+    # Forked workers share what is in memory already; elsewhere fork is missing or unsafe.
+    can_fork = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
+    loader = DataLoader(
+        Subset(steps, range(run.step, len(steps))),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers and can_fork else None,
+        # Its own generator: the loader must not draw from the global one.
+        generator=torch.Generator(),
+    )
+    batches = iter(loader)
+    while True:
+        step, problem = None, None
+        try:
+            step = next(batches, None)
+        except EngineError as error:
+            problem = error
+        if team.any(problem is not None):
+            raise problem or EngineError("stopped: another process cannot make its data and says why")
+        if step is None:
+            return
+        yield step
+
+
+def _train_step(run: Run, step: Step, config: TrainConfig, started: float, team: Team) -> StepReport:
     run.model.train()
     run.model.set_image_side(step.side)
-    for group in run.optimiser.param_groups:
-        group["lr"] = learning_rate(config, step.index)
+    set_learning_rate(run.optimiser, learning_rate(config, step.index))
     run.optimiser.zero_grad(set_to_none=True)
-    loss, iou = _clip_loss(run, step, config)
-    if not torch.isfinite(loss):
-        return _bad_step(run, step, started)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)
-    if not torch.isfinite(norm):
-        return _bad_step(run, step, started)
-    run.optimiser.step()
-    _update_average(run, config, step.index)
-    run.step, run.bad_steps = step.index + 1, 0
-    seconds = time.perf_counter() - started
-    frames = int(step.batch.pixels.shape[0])
-    return StepReport(run.step, float(loss.detach()), iou, step.side, step.script.prompt, frames, seconds)
-
-
-def _bad_step(run: Run, step: Step, started: float) -> StepReport:
-    """A step without finite numbers is skipped; many in a row end the run."""
-    run.step, run.bad_steps = step.index + 1, run.bad_steps + 1
-    logger.warning("step %d gave no finite loss and was skipped", run.step)
+    with _chance(config, step.index, team):
+        loss, iou = _clip_loss(run, step, config, team.rank)
+    loss_sum, iou_sum = team.sums([float(loss.detach()), iou])
+    is_good = math.isfinite(loss_sum) and _learn(run, loss, config, team)
+    run.step, run.bad_steps = step.index + 1, 0 if is_good else run.bad_steps + 1
+    if is_good:
+        _update_average(run, config, step.index)
+    else:
+        logger.warning("step %d gave no finite numbers and was skipped", run.step)
     if run.bad_steps > MAX_BAD_STEPS:
-        raise FloatingPointError(f"{MAX_BAD_STEPS} steps in a row gave no finite loss; lower the learning rate")
-    seconds = time.perf_counter() - started
-    return StepReport(run.step, math.nan, 0.0, step.side, step.script.prompt, 0, seconds)
+        raise FloatingPointError(f"{MAX_BAD_STEPS} steps in a row gave no finite numbers; lower the learning rate")
+    return StepReport(
+        run.step,
+        loss_sum / team.size if is_good else math.nan,
+        iou_sum / team.size,
+        step.side,
+        step.script.prompt,
+        int(step.batch.pixels.shape[0]),
+        time.perf_counter() - started,
+    )
 
 
-def _clip_loss(run: Run, step: Step, config: TrainConfig) -> tuple[Tensor, float]:
-    """Mean loss of all rounds on all frames plus that of the side task, and the mean IoU of the best masks."""
-    is_early = step.index < config.focal_start * config.steps
-    weights = LossWeights.warm_up() if is_early else LossWeights(balanced=0.3, iou=2.0, object_score=2.0)
+def _learn(run: Run, loss: Tensor, config: TrainConfig, team: Team) -> bool:
+    """One step of the optimiser; False where gradients are not finite, and nothing has changed."""
+    scaler = torch.amp.GradScaler(run.model.device.type, enabled=config.precision == "fp16")
+    if run.scaling:
+        scaler.load_state_dict(run.scaling)
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    team.average_gradients((*run.model.parameters(), *run.dense.parameters()))
+    scaler.unscale_(run.optimiser)
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)
+    is_finite = bool(torch.isfinite(norm))
+    if is_finite:
+        scaler.step(run.optimiser)
+    scaler.update()
+    run.scaling = scaler.state_dict()
+    return is_finite
+
+
+@contextmanager
+def _chance(config: TrainConfig, step: int, team: Team) -> Iterator[None]:
+    """Draws of the network itself, those of stochastic depth, depend on seed, step and process alone too."""
+    if not config.drop_path:
+        yield
+        return
+    (seed,) = np.random.SeedSequence((config.seed, step, 2, team.rank)).generate_state(1)
+    with torch.random.fork_rng([team.device] if team.device.type == "cuda" else []):
+        torch.manual_seed(int(seed))
+        yield
+
+
+def _clip_loss(run: Run, step: Step, config: TrainConfig, rank: int) -> tuple[Tensor, float]:
+    """Loss of all rounds on all frames plus that of the side task, and the mean IoU of the best masks."""
+    weights = config.loss_weights(step.index)
     tracker = Tracker(run.model)
     device = run.model.device
-    features = run.model.encode_image(step.batch.pixels.flatten(0, 1).to(device))
-    rng = np.random.default_rng((config.seed, step.index, 1))
+    rng = np.random.default_rng((config.seed, step.index, 1, rank))
     losses, ious = [], []
-    for frame, rounds in run_clip(tracker, step.batch, features, step.script, tracker.default_policy(), rng):
-        truth = torch.from_numpy(step.batch.truth[frame]).to(device)
-        present = truth.flatten(1).any(dim=1)
-        hidden = None if step.batch.hidden is None else torch.from_numpy(step.batch.hidden[frame]).to(device)
-        for decision in rounds:
-            assert decision.candidates is not None, "rounds are decoded"
-            found = decode_loss(decision.candidates, truth.float(), present, weights, hidden)
-            losses.append(found.total)
-            best = found.true_iou.gather(1, found.best[:, None])[present]
-            ious.append(float(best.mean()) if len(best) else 1.0)
-    side_task = dense_loss(run.dense(features), step.batch.dense.flatten(0, 1).to(device))
+    with torch.autocast(device.type, AUTOCAST[config.precision], enabled=config.precision != "fp32"):
+        features = run.model.encode_image(step.batch.pixels.flatten(0, 1).to(device))
+        for frame, rounds in run_clip(tracker, step.batch, features, step.script, tracker.default_policy(), rng):
+            truth = torch.from_numpy(step.batch.truth[frame]).to(device)
+            present = truth.flatten(1).any(dim=1)
+            hidden = None if step.batch.hidden is None else torch.from_numpy(step.batch.hidden[frame]).to(device)
+            for decision in rounds:
+                assert decision.candidates is not None, "rounds are decoded"
+                found = decode_loss(decision.candidates, truth.float(), present, weights, hidden)
+                losses.append(found.total)
+                best = found.true_iou.gather(1, found.best[:, None])[present]
+                ious.append(float(best.mean()) if len(best) else 1.0)
+        side_task = dense_loss(run.dense(features), step.batch.dense.flatten(0, 1).to(device))
     fade = config.dense * (1 - step.index / config.steps)
-    return torch.stack(losses).mean() + fade * side_task, float(np.mean(ious))
+    of_masks = torch.stack(losses)
+    total = of_masks.sum() if config.sum_rounds else of_masks.mean()
+    return total + fade * side_task, float(np.mean(ious))
 
 
 @torch.no_grad()
@@ -213,43 +256,33 @@ def _update_average(run: Run, config: TrainConfig, step: int) -> None:
         kept.copy_(buffer)
 
 
-def save_run(run: Run, folder: Path, config: TrainConfig) -> None:
-    """Write everything needed to go on, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        "model_config": run.model.config.to_json(),
-        "train_config": json.dumps(asdict(config)),
-        "model": run.model.state_dict(),
-        "average": run.average.state_dict(),
-        "dense": run.dense.state_dict(),
-        "optimiser": run.optimiser.state_dict(),
-        "step": run.step,
-        "history": json.dumps(run.history),
-    }
-    unfinished = folder / "run.pt.part"
-    torch.save(state, unfinished)
-    os.replace(unfinished, folder / "run.pt")
-
-
-def resume(folder: Path, model_config: ModelConfig, config: TrainConfig) -> Run:
-    """The run that `save_run` wrote, or a fresh one where there is none."""
-    path = folder / "run.pt"
-    run = start(model_config, config)
-    if not path.exists():
-        return run
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    run.model.load_state_dict(state["model"])
-    run.average.load_state_dict(state["average"])
-    run.dense.load_state_dict(state["dense"])
-    run.optimiser.load_state_dict(state["optimiser"])
-    run.step = int(state["step"])
-    run.history = json.loads(state["history"])
-    return run
+# ------------------------------------------------------------------------------------------------------------ log
 
 
 def _log(folder: Path | None, row: dict[str, Any]) -> None:
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row) + "\n")
+    unknown = [key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
+    text = json.dumps({**row, **dict.fromkeys(unknown)})  # JSON knows no NaN
+    with (folder / LOG).open("a", encoding="utf-8") as log:
+        log.write(text + "\n")
+
+
+def _forget_rows_after(folder: Path | None, step: int) -> None:
+    """Drop the rows of steps that are done again, since the run was cut off after it was saved last."""
+    if folder is None or not (folder / LOG).exists():
+        return
+    lines = (folder / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if _step_of(line) <= step]
+    if len(kept) < len(lines):
+        with atomic_path(folder / LOG) as unfinished:
+            unfinished.write_text("".join(kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    """Of a row; of one that was cut off while it was written, one that is never done."""
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return math.inf

@@ -15,16 +15,13 @@ from ..errors import ShapeError
 from ..outputs import Candidates
 
 
-ABSENT_WEIGHT = 4.0
-"""How much more an absent object counts in the loss of the object score: few of the frames seen are without theirs."""
-
-
 @dataclass(frozen=True, slots=True)
 class LossWeights:
     """How much each loss counts.
 
     The defaults are the published ones (SAM 2 paper, appendix C.2). From random weights focal loss stays at "no
-    foreground" for long; start with :meth:`warm_up`.
+    foreground" for long; start with :meth:`warm_up`. `absent` is how many times as much an absent object counts in the
+    loss of the object score: few of the frames seen are without theirs.
     """
 
     focal: float = 20.0
@@ -32,11 +29,12 @@ class LossWeights:
     balanced: float = 0.0
     iou: float = 1.0
     object_score: float = 1.0
+    absent: float = 1.0
 
     @classmethod
     def warm_up(cls) -> LossWeights:
         """For random weights: class-balanced cross entropy and dice, no focal loss."""
-        return cls(focal=0.0, balanced=1.0)
+        return cls(focal=0.0, balanced=1.0, absent=4.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +156,7 @@ def decode_loss(
 
     mask = (mask_losses.gather(1, best[:, None]).squeeze(1) * visible).mean()
     iou = ((candidates.iou.float() - true_iou).abs().mean(dim=1) * visible).mean()
-    score_weight = torch.where(present, 1.0, ABSENT_WEIGHT)
+    score_weight = torch.where(present, 1.0, weights.absent)
     score = F.binary_cross_entropy_with_logits(
         candidates.object_score.float().reshape(objects), visible, weight=score_weight
     )

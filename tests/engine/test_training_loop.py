@@ -82,7 +82,7 @@ def test_saved_runs_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_steps_depend_on_their_number_only() -> None:
-    first, second = (Steps(Synthetic(), SHORT, "percentile")[4] for _ in range(2))
+    first, second = (Steps(Synthetic(), SHORT, MODEL)[4] for _ in range(2))
     assert first.script == second.script
     assert torch.equal(first.batch.pixels, second.batch.pixels)
     np.testing.assert_array_equal(first.batch.truth, second.batch.truth)
@@ -92,7 +92,7 @@ def test_steps_depend_on_their_number_only() -> None:
 def test_every_script_gives_gradients_to_every_part(prompt: str) -> None:
     torch.manual_seed(0)
     run = start(MODEL, SHORT)
-    step = Steps(TwoDiscs(), replace(SHORT, clip_start=0.0, clip_share=1.0, max_frames=3), "percentile")[5]
+    step = Steps(TwoDiscs(), replace(SHORT, clip_start=0.0, clip_share=1.0, max_frames=3), MODEL)[5]
     tracker = Tracker(run.model.train())
     features = run.model.encode_image(step.batch.pixels.flatten(0, 1))
     script = Script(prompt, corrections=1, late_corrections=1, late_frame=1)  # type: ignore[arg-type]
