@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
 
 from sam2_engine.cli import main
 
@@ -79,6 +82,60 @@ def test_stacks_are_measured_as_volumes(sam2: Run, labelled: Path, capsys: pytes
     volumes = json.loads(Path("scores.json").read_text())["volumes"]
     assert {score["method"] for score in volumes} == {"model", "reprompt", "copy", "watershed"}
     assert all(0 <= score["iou"] <= 1 and 0 <= score["nsd"] <= 1 for score in volumes)
+
+
+def two_discs(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return ((clip > 150) * (1 + (np.arange(48) > 24))).astype(np.uint8)
+
+
+def as_davis(folder: Path, clip: NDArray[np.uint8]) -> None:
+    for kind in ("JPEGImages", "Annotations"):
+        (folder / kind / "480p" / "discs").mkdir(parents=True)
+    for frame, (image, labels) in enumerate(zip(clip, two_discs(clip), strict=True)):
+        Image.fromarray(image).convert("RGB").save(folder / f"JPEGImages/480p/discs/{frame:05}.jpg")
+        picture = Image.fromarray(labels)
+        picture.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+        picture.save(folder / f"Annotations/480p/discs/{frame:05}.png")
+
+
+def as_ctc(folder: Path, clip: NDArray[np.uint8]) -> None:
+    (folder / "01").mkdir(parents=True)
+    for kind in ("TRA", "SEG"):
+        (folder / "01_GT" / kind).mkdir(parents=True)
+    for frame, (image, labels) in enumerate(zip(clip, two_discs(clip), strict=True)):
+        tifffile.imwrite(folder / "01" / f"t{frame:03}.tif", image)
+        tifffile.imwrite(folder / "01_GT" / "TRA" / f"man_track{frame:03}.tif", labels.astype(np.uint16))
+        tifffile.imwrite(folder / "01_GT" / "SEG" / f"man_seg{frame:03}.tif", labels.astype(np.uint16))
+    (folder / "01_GT" / "TRA" / "man_track.txt").write_text(f"1 0 {len(clip) - 1} 0\n2 0 {len(clip) - 1} 0\n")
+
+
+@pytest.mark.parametrize("lay_out", [as_davis, as_ctc])
+def test_known_layouts_are_measured_as_sequences(
+    sam2: Run, folder: Path, clip: NDArray[np.uint8], lay_out: Callable[[Path, NDArray[np.uint8]], None]
+) -> None:
+    lay_out(folder / "data", clip[:4])
+    assert sam2("evaluate", folder / "data", *QUICK, "--prompt", "mask", "--json", "scores.json") == 0
+    scores = json.loads(Path("scores.json").read_text())
+    assert {(score["obj"], score["method"]) for score in scores["sequences"]} == {
+        (obj, method) for obj in (1, 2) for method in ("model", "reprompt", "copy", "watershed")
+    }
+    assert all(len(score["frames"]["jaccard"]) == 3 for score in scores["sequences"])
+    assert "volumes" in scores and not scores["volumes"]
+
+
+def test_time_lapses_get_the_measures_of_the_challenge(
+    sam2: Run, folder: Path, clip: NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ctc_metrics", reason="the extra 'evaluation' is not installed")
+    as_ctc(folder / "data", clip[:4])
+    assert sam2("evaluate", folder / "data", *QUICK, "--prompt", "mask", "--lineage", "--json", "scores.json") == 0
+    assert "| SEG | DET | TRA |" in capsys.readouterr()[0]
+    scores = json.loads(Path("scores.json").read_text())["lineages"]
+    assert [(score["method"], score["objects"]) for score in scores] == [
+        (method, 2) for method in ("model", "reprompt", "copy", "watershed")
+    ]
+    copied = next(score for score in scores if score["method"] == "copy")
+    assert 0 < copied["seg"] < 1 and copied["det"] > 0.5
 
 
 def test_logs_tell_how_long_it_takes(
