@@ -48,10 +48,11 @@ class WindowLogits(np.ndarray[Any, np.dtype[np.float32]]):
 
     def __getitem__(self, key: Any) -> Any:
         part = super().__getitem__(key)
-        if isinstance(part, WindowLogits) and self.ndim == 4:
+        if isinstance(part, WindowLogits) and self.ndim == 4 and self.windows:
             first = key[0] if isinstance(key, tuple) and key else key
-            rows = np.arange(len(self))[first] if isinstance(first, (int, slice, list, np.ndarray)) else ()
-            part.windows = tuple(self.windows[row] for row in np.atleast_1d(rows)) if self.windows else ()
+            by_row = isinstance(first, (int, slice, list)) or np.ndim(first) == 1
+            rows = np.atleast_1d(np.arange(len(self))[first]) if by_row else ()
+            part.windows = tuple(self.windows[row] for row in rows)
         return part
 
 
