@@ -71,7 +71,7 @@ class FinetuneConfig:
     seed: int = 1
     learning_rate: float = 2e-4
     rank: int = 8
-    lora_rate: float = 4.0
+    lora_rate: float = 1.0
     batch: int = 8
     ema: float = 0.98
     checks: int = 6
