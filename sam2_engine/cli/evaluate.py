@@ -16,12 +16,18 @@ from .targets import JSON, about, check_target
 
 if TYPE_CHECKING:
     from ..evaluation.gallery import Gallery
+    from ..evaluation.interactive import Mode
     from ..evaluation.measure import Contestants, Plan, Results
     from ..evaluation.volumes import Spacing
     from ..model import Sam2
     from ..training.readers import Item, LabelledFolder
 
 _PROMPTS = ("click", "box", "mask")
+_MODES: dict[str, tuple[Mode, ...]] = {
+    "offline": ("offline",),
+    "online": ("online",),
+    "both": ("offline", "online"),
+}
 LINE_EVERY_S = 60.0
 """Between lines about progress, where no bar is drawn."""
 _SAID = ("pictures", "sequences", "volumes", "lineages", "corrections")
@@ -68,7 +74,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     add("--seed", "of the choice of objects", type=options.whole_number, default=0, metavar="N")
     add("--prompt", "start sequences so; repeatable (default: each)", action="append", choices=_PROMPTS)
     add("--no-baselines", "leave out what is trivial", action="store_true")
-    add("--interactive", "correct sequences by clicks too; slow", choices=("offline", "online", "both"))
+    add("--interactive", "correct sequences by clicks too; slow", choices=tuple(_MODES))
     add("--lineage", "SEG, DET and TRA of time-lapses, extra 'evaluation'", action="store_true")
     add(
         "--spacing",
@@ -196,6 +202,7 @@ def _chosen(folder: LabelledFolder, limit: int | None) -> list[Item]:
 
 def _plan(args: argparse.Namespace, items: Sequence[Item]) -> Plan:
     from ..evaluation.choosing import PROMPT_KINDS, RobotSettings
+    from ..evaluation.interactive import InteractiveSettings
     from ..evaluation.measure import Plan
     from ..evaluation.spacing import spacings_of_index
 
@@ -214,7 +221,7 @@ def _plan(args: argparse.Namespace, items: Sequence[Item]) -> Plan:
         spacings=stacks,
         tolerance=args.tolerance,
         with_lineage=args.lineage,
-        modes={None: (), "both": ("offline", "online")}.get(args.interactive, (args.interactive,)),
+        interactive=InteractiveSettings(modes=_MODES[args.interactive]) if args.interactive else None,
     )
 
 

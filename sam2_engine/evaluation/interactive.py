@@ -44,12 +44,14 @@ class InteractiveSettings:
     num_clicks : on each of them
     online_iou : online, a frame is corrected where its IoU is below
     start : frame of the first clicks when offline; online it is always the first
+    modes : which protocols
     """
 
     num_frames: int = 8
     num_clicks: int = 3
     online_iou: float = 0.75
     start: Literal["largest", "first"] = "largest"
+    modes: tuple[Mode, ...] = ("offline", "online")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,6 @@ def correct_sequence(
     rng: np.random.Generator,
     settings: RobotSettings | None = None,
     interactive: InteractiveSettings | None = None,
-    modes: Sequence[Mode] = ("offline", "online"),
     name: str = "",
     category: str = "",
 ) -> Iterator[InteractiveScore]:
@@ -110,7 +111,7 @@ def correct_sequence(
     images, labels = images[cut], labels[cut]
     objects = choose_objects(labels, rng, settings, min_frames=2)
     for method, open_tracker in trackers.items() if objects else ():
-        for mode in modes:
+        for mode in interactive.modes:
             correct = _offline if mode == "offline" else _online
             means, said = correct(open_tracker(images), labels, objects, interactive)
             for obj in objects:

@@ -15,7 +15,7 @@ from ..training.readers import Item
 from .choosing import RobotSettings
 from .following import SequenceScore, SequenceTrial, follow
 from .gallery import Gallery
-from .interactive import InteractiveScore, InteractiveSettings, Mode, correct_sequence
+from .interactive import InteractiveScore, InteractiveSettings, correct_sequence
 from .lineage import LineageScore, tracking_accuracy
 from .protocols import ImagePredictor, OpenTracker
 from .robot import ImageScore, try_image
@@ -57,8 +57,7 @@ class Plan:
     spacings : of stacks, by item name: size of a voxel (z, y, x). Volumes and surfaces are measured of these
     tolerance : of surfaces, in the unit of the spacing; the longest side of a voxel when not given
     with_lineage : SEG, DET and TRA of the tracked sequences that are no stacks; needs the extra ``evaluation``
-    modes : of correcting by clicks; none by default, since it takes long
-    interactive : how much is corrected
+    interactive : how sequences are corrected by clicks; None leaves it out, since it takes long
     """
 
     robot: RobotSettings = field(default_factory=RobotSettings)
@@ -66,8 +65,7 @@ class Plan:
     spacings: Mapping[str, Spacing] = field(default_factory=dict)
     tolerance: float | None = None
     with_lineage: bool = False
-    modes: tuple[Mode, ...] = ()
-    interactive: InteractiveSettings = field(default_factory=InteractiveSettings)
+    interactive: InteractiveSettings | None = None
 
 
 @dataclass(slots=True)
@@ -177,9 +175,9 @@ def _measure_sequence(
             results.lineages.append(_lineage(trial, item))
         if gallery is not None:
             gallery.add_sequence(trial)
-    if plan.modes:
+    if plan.interactive is not None:
         results.corrections += correct_sequence(
-            contestants.corrected, images, labels, _rng(plan, item), plan.robot, plan.interactive, plan.modes, *about
+            contestants.corrected, images, labels, _rng(plan, item), plan.robot, plan.interactive, *about
         )
 
 

@@ -15,6 +15,7 @@ from .gallery import Case, Gallery
 from .measure import Results
 from .tables import (
     Row,
+    best_methods,
     groups,
     image_rows,
     interactive_rows,
@@ -126,7 +127,9 @@ def _sequences(evaluation: Evaluation) -> str:
         parts.append(f'<div class="charts">{"".join(charts)}</div>')
     differences = [row for main in evaluation.main for row in paired_rows(scores, main)]
     if differences:
-        parts.append("<h3>Differences on the same objects</h3>" + _table(differences))
+        best = "; ".join(f"{escape(category)}: {escape(name)}" for category, name in best_methods(scores).items())
+        parts.append(f"<h3>Differences on the same objects</h3><p>Best where the object is there: {best}.</p>")
+        parts.append(_table(differences))
     parts.append(_folded("Every number", _table(sequence_rows(scores), evaluation.main)))
     for part_name in evaluation.gallery.parts:
         if part_name.startswith("sequence"):

@@ -12,6 +12,7 @@ from ..atomic import atomic_path, export_errors, write_json
 from .following import FrameScore, SequenceScore
 from .page import Evaluation, html_page
 from .tables import (
+    best_methods,
     image_rows,
     interactive_rows,
     lineage_rows,
@@ -47,6 +48,7 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
     results = evaluation.results
     document = {
         "about": dict(evaluation.about),
+        "best": best_methods(results.sequences),
         "tables": {name: rows for name, rows in tables(evaluation).items() if rows},
         "pictures": [asdict(score) for score in results.images],
         "sequences": [_sequence(score) for score in results.sequences],

@@ -199,11 +199,19 @@ def _difference(differences: Sequence[float]) -> dict[str, Cell]:
     }
 
 
-def best_methods(scores: Sequence[SequenceScore], methods: Iterable[str]) -> dict[str, str]:
+def best_methods(scores: Sequence[SequenceScore], methods: Iterable[str] | None = None) -> dict[str, str]:
     """Category → which of the methods has the highest mean J&F where the object is there, over all kinds of prompts.
 
     This is what a policy that picks the tracker by the kind of data is made from. Of equal ones the first.
+
+    Parameters
+    ----------
+    methods : to choose from; when not given, all that were given every kind of prompt
     """
+    if methods is None:
+        kinds = {score.prompt for score in scores}
+        by_method = split(scores, lambda score: score.method)
+        methods = [name for name, part in by_method.items() if {score.prompt for score in part} == kinds]
     wanted = list(methods)
     best: dict[str, str] = {}
     for category, group in groups(scores):

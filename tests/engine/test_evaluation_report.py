@@ -129,7 +129,10 @@ def test_differences_are_between_the_same_objects() -> None:
 def test_the_best_tracker_of_each_category_is_known() -> None:
     scores = [*sequence_scores(), followed(1, "copy", 0.9, True, "mask")]
     assert best_methods(scores, ["model", "copy"]) == {"stack": "copy"}
+    assert best_methods(scores) == {"stack": "copy"}
     assert best_methods(scores, ["model"]) == {"stack": "model"}
+    assert best_methods([followed(1, "box only", 1.0, True, "box"), *sequence_scores()]) == {}
+    assert best_methods(sequence_scores()) == {"stack": "model"}
     assert best_methods(scores, ["nobody"]) == {}
 
 
@@ -343,6 +346,7 @@ def test_the_page_is_whole_and_needs_nothing_beside_it() -> None:
     assert not re.search(r"https?://|<script|@import|url\(", page)
     assert "&lt;default&gt;" in page and "<default>" not in page
     assert "made by" in page
+    assert "Best where the object is there: stack: model." in page
     assert page.count("<svg") == 5, "over clicks by category and all, over distance, over corrections"
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
 
@@ -368,6 +372,7 @@ def test_the_record_has_tables_and_every_score_and_no_nan() -> None:
     assert document["sequences"][0]["frames"]["seen"] == [True, True, False, True]
     assert document["sequences"][0]["J&F visible"] == pytest.approx(0.7)
     assert document["corrections"][0]["means"] == [0.5, 0.7]
+    assert document["best"] == {"stack": "model"}
     ellipse = next(row for row in document["tables"]["pictures"] if row["method"] == "ellipse")
     assert ellipse["1 click"] is None
 

@@ -70,8 +70,7 @@ def run(kind: type[Learner], mode: str, **settings: object) -> tuple[list, Learn
         film(),
         np.random.default_rng(0),
         RobotSettings(),
-        InteractiveSettings(**settings),  # type: ignore[arg-type]
-        (mode,),  # type: ignore[arg-type]
+        InteractiveSettings(**settings, modes=(mode,)),  # type: ignore[arg-type]
         "s",
         "c",
     )

@@ -101,7 +101,8 @@ def test_an_item_does_not_depend_on_those_before_it() -> None:
 
 def test_sequences_are_corrected_where_asked() -> None:
     plan = Plan(
-        RobotSettings(prompts=("mask",)), modes=("online",), interactive=InteractiveSettings(num_frames=2, num_clicks=1)
+        RobotSettings(prompts=("mask",)),
+        interactive=InteractiveSettings(num_frames=2, num_clicks=1, modes=("online",)),
     )
     results, _ = run(plan, [1])
     assert [(score.name, score.obj, score.mode) for score in results.corrections] == [
