@@ -79,6 +79,7 @@ def _search(
         pred_iou_thresh=min_iou if args.min_iou is None else args.min_iou,
         stability_score_thresh=min_stability if args.min_stability is None else args.min_stability,
         output_mode="coco_rle",
+        window=args.window,
     )
     points = args.points_per_side**2
     with console.bar(points, "searching", "click") as bar, stoppable("this batch of clicks") as stop:

@@ -77,6 +77,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_device(group)
 
 
+def add_window(parser: argparse.ArgumentParser) -> None:
+    """``--window``."""
+    parser.add_argument(
+        "--window",
+        choices=("auto", "whole"),
+        help="look at each object through a window around it, or at whole images (default: as the model was made for)",
+    )
+
+
 def add_device(group: Any) -> None:
     """``--device --threads``."""
     group.add_argument(

@@ -47,6 +47,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     results_group.add_argument("--overlay", metavar="FILE.png", help="the picture with masks and prompts drawn on it")
     results_group.add_argument("--json", metavar="FILE.json", help="masks as COCO run lengths, with scores and prompts")
     options.add_model(parser)
+    options.add_window(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -96,7 +97,7 @@ def _segment_objects(
     from ..export import label_values, labels_from_masks, write_label_image, write_overlay_png
     from ..image_predictor import SAM2ImagePredictor
 
-    predictor = SAM2ImagePredictor(model)
+    predictor = SAM2ImagePredictor(model, window=args.window)
     predictor.set_image(picture)
     found = segment_objects(predictor, (picture.shape[0], picture.shape[1]), objects)
     for one in objects:
@@ -166,9 +167,13 @@ def _rough(predictor: SAM2ImagePredictor, size: tuple[int, int], mask: NDArray[n
     import torch.nn.functional as F
 
     from ..geometry import Resize
+    from ..looking import rule_for
     from ..training.clicks import tight_box
+    from ..windowed_images import WindowLogits
 
-    resize = Resize(size, predictor.model.config.image_side)
-    resize.check_mask(mask)
-    covered = F.avg_pool2d(resize.mask_to_model(mask), 4)[0]  # [1, s, s], 0 to 1
-    return tight_box(mask), ((2 * covered - 1) * MASK_LOGIT).numpy()
+    config = predictor.model.config
+    Resize(size, config.image_side).check_mask(mask)
+    rule = rule_for(config, predictor.window)
+    window = None if rule is None else rule.around_mask(mask)
+    covered = F.avg_pool2d(Resize(size, config.image_side, window).mask_to_model(mask), 4)[0]  # [1, s, s], 0 to 1
+    return tight_box(mask), WindowLogits(((2 * covered - 1) * MASK_LOGIT).numpy(), [window])

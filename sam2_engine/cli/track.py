@@ -59,6 +59,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--exclusive", action="store_true", help="let each pixel belong to the most certain object only"
     )
     options.add_model(parser)
+    options.add_window(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -126,7 +127,12 @@ class _Job:
         from ..tracking import Tracker
         from .loading import load
 
-        session = Session(self.frames, Tracker(load(self.args, self.console)), exclusive=self.args.exclusive)
+        session = Session(
+            self.frames,
+            Tracker(load(self.args, self.console)),
+            exclusive=self.args.exclusive,
+            window=self.args.window,
+        )
         for one in self.objects:
             for frame, prompts in sorted(one.prompts.items()):
                 try:
