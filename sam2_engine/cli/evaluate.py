@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.report import markdown, record, write_report
 
     console = Console(quiet=args.quiet)
-    _check_targets(args)
+    _check_first(args)
     folder = open_labelled(args)
     items = _chosen(folder, args.items)
     models = _models(args, console)
@@ -147,14 +147,20 @@ def run(args: argparse.Namespace) -> int:
     return INTERRUPTED if stopped else 0
 
 
-def _check_targets(args: argparse.Namespace) -> None:
-    """Before the work, not after it.
+def _check_first(args: argparse.Namespace) -> None:
+    """What would fail after the work is found before it.
 
     Raises
     ------
     ExportError
         The report's folder is a file, or its parent is missing.
+    MissingDependencyError
+        ``--lineage`` without the package that measures it.
     """
+    if args.lineage:
+        from ..evaluation.lineage import require_package
+
+        require_package()
     check_target(args.json, JSON)
     if args.report is None:
         return

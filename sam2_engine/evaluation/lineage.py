@@ -10,9 +10,10 @@ import io
 import math
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,12 +75,7 @@ def tracking_accuracy(truth: Labels, found: Labels, parents: Mapping[int, int] |
     """
     if truth.shape != found.shape or truth.ndim != 3:
         raise ShapeError(f"two label images [T, H, W] of one shape are compared, got {truth.shape} and {found.shape}")
-    try:
-        from ctc_metrics import evaluate_sequence
-    except ImportError as error:
-        raise MissingDependencyError(
-            "SEG, DET and TRA need the package py-ctcmetrics: pip install 'sam2-tools[evaluation]'"
-        ) from error
+    evaluate_sequence = require_package()
     if not truth.any():
         return Accuracy(math.nan, math.nan, math.nan)
     if not found.any():
@@ -94,6 +90,24 @@ def tracking_accuracy(truth: Labels, found: Labels, parents: Mapping[int, int] |
             warnings.simplefilter("ignore")
             scores = evaluate_sequence(str(result), str(gold), ["Valid", "SEG", "DET", "TRA"], threads=1)
     return Accuracy(float(scores["SEG"]), float(scores["DET"]), float(scores["TRA"]))
+
+
+def require_package() -> Callable[..., dict[str, Any]]:
+    """The function of py-ctcmetrics that measures; long work asks for it before it begins.
+
+    Raises
+    ------
+    MissingDependencyError
+        py-ctcmetrics is not installed.
+    """
+    try:
+        from ctc_metrics import evaluate_sequence
+    except ImportError as error:
+        raise MissingDependencyError(
+            "SEG, DET and TRA need the package py-ctcmetrics: pip install 'sam2-tools[evaluation]'"
+        ) from error
+    measure: Callable[..., dict[str, Any]] = evaluate_sequence
+    return measure
 
 
 @dataclass(frozen=True, slots=True)

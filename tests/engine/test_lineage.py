@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -104,13 +104,6 @@ def test_label_images_must_fit() -> None:
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *arguments: Any, **keywords: Any) -> Any:
-        if name.startswith("ctc_metrics"):
-            raise ImportError(name)
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "ctc_metrics", None)
     with pytest.raises(MissingDependencyError, match=r"sam2-tools\[evaluation\]"):
         tracking_accuracy(film(), film())

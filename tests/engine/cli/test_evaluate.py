@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,11 @@ def test_a_report_that_could_not_be_written_is_refused_before_the_work(
     assert "is a file" in capsys.readouterr()[1]
     assert sam2("evaluate", labelled, "--report", "gone/report") == 1
     assert "no folder gone" in capsys.readouterr()[1]
+
+
+def test_what_lineages_need_is_asked_for_before_the_work(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ctc_metrics", None)
+    assert main(["evaluate", str(labelled), "--lineage", "--weights", "nothing of the kind"]) == 1
+    assert "pip install 'sam2-tools[evaluation]'" in capsys.readouterr()[1]
