@@ -200,10 +200,11 @@ NANO = ModelConfig(
     memory_mlp=512,
     decoder_heads=4,
     decoder_mlp=512,
-    image_side=384,
+    image_side=192,
     previous_logits=True,
     drawn_prompts=True,
     refines_mask=True,
+    object_windows=True,
     contrast="percentile",
 )
 """Our small default model."""

@@ -13,7 +13,7 @@ from .outputs import ImageFeatures, joined
 MAX_WHOLE_FRAMES = 24
 """Whole frames kept at most, so that memory is flat from early on with small models too."""
 
-MAX_WINDOWS = 512
+MAX_WINDOWS = 128
 """Windows kept at most, likewise; they are small, and objects have one on every frame."""
 
 

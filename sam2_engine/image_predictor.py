@@ -254,6 +254,9 @@ class SAM2ImagePredictor:
     @property
     def _features(self) -> dict[str, Any] | None:
         # The published notebook prints the shapes in here.
+        if self._windowed is not None:
+            whole = self._windowed[0].encode([None])
+            return {"image_embed": self.get_image_embedding(), "high_res_feats": list(whole.skips)}
         if self._images is None:
             return None
         return {"image_embed": self._images.view, "high_res_feats": list(self._images.skips)}

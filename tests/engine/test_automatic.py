@@ -99,6 +99,8 @@ def test_interface_is_the_published_one() -> None:
         ("output_mode", "binary_mask"),
         ("use_m2m", False),
         ("multimask_output", True),
+        ("tile_sides", None),  # ours
+        ("window", None),  # ours
     ]
     assert parameters[0].name == "model"
 
