@@ -234,8 +234,8 @@ def _trained(source: str | PathLike[str], device: Device | None, config: ModelCo
 
 def _same_architecture(a: ModelConfig, b: ModelConfig) -> bool:
     """Whether both differ at most in their names and in how pictures are prepared."""
-    behaviour = {"name": b.name, "image_side": b.image_side, "contrast": b.contrast, "object_windows": b.object_windows}
-    return replace(a, **behaviour) == b
+    alike = replace(a, name=b.name, image_side=b.image_side, contrast=b.contrast, object_windows=b.object_windows)
+    return alike == b
 
 
 def _finished(model: Sam2, overrides: Mapping[str, Any], mode: Mode, apply_postprocessing: bool) -> Sam2:

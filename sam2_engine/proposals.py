@@ -5,6 +5,7 @@ Boxes are (x0, y0, x1, y1). Letters: N points or boxes · M masks · H W image.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -93,7 +94,7 @@ def _cells(length: int, cell: int) -> list[tuple[int, int]]:
     """A line cut into equal pieces of at most `cell`."""
     count = math.ceil(length / cell)
     edges = [round(index * length / count) for index in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def _spans(length: int, count: int, overlap: int) -> list[tuple[int, int]]:

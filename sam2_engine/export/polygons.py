@@ -23,7 +23,7 @@ def polygon_pixels(
     """
     from skimage.draw import polygon
 
-    rows, columns = polygon(points_xy[:, 1] - _CENTRE, points_xy[:, 0] - _CENTRE, size)
+    rows, columns = polygon(points_xy[:, 1] - _CENTRE, points_xy[:, 0] - _CENTRE, size)  # type: ignore[no-untyped-call]
     return rows, columns
 
 
