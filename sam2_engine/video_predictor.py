@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .errors import PromptError, SessionError
 from .frames import open_frames
+from .looking import WindowChoice
 from .memory import Direction, RecentFrames
 from .model import PointKind, Sam2
 from .prompts import Box, Click, ObjectId, Prompts
@@ -62,6 +63,7 @@ class SAM2VideoPredictor:
         them at the next propagation
     max_cond_frames_in_attn : prompted frames to look at, -1 for all
     memory_temporal_stride_for_eval : distance of recent memories
+    window : ``auto`` or ``whole``, as in `Session`
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class SAM2VideoPredictor:
         add_all_frames_to_correct_as_cond: bool = True,
         max_cond_frames_in_attn: int = -1,
         memory_temporal_stride_for_eval: int = 1,
+        window: WindowChoice = None,
     ) -> None:
         self.model = model
         self.fill_hole_area = fill_hole_area
@@ -84,6 +87,7 @@ class SAM2VideoPredictor:
         self.add_all_frames_to_correct_as_cond = add_all_frames_to_correct_as_cond
         self.max_cond_frames_in_attn = max_cond_frames_in_attn
         self.memory_temporal_stride_for_eval = memory_temporal_stride_for_eval
+        self.window = window
 
     @classmethod
     def from_pretrained(cls, model_id: str | Path, **settings: Any) -> SAM2VideoPredictor:
@@ -137,6 +141,7 @@ class SAM2VideoPredictor:
             max_hole_area=self.fill_hole_area,
             max_island_area=self.max_island_area,
             corrections_stay=self.add_all_frames_to_correct_as_cond,
+            window=self.window,
         )
         return VideoState(session)
 
