@@ -107,17 +107,25 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, team: Team) -> int:
     from ..training.logs import find_tensorboard
-    from ..training.loop import save_run
 
-    console = Console(quiet=args.quiet or not team.leads)
     folder = Path(args.out)
     if args.tensorboard:
         find_tensorboard()
     plan = saved_plan(args, folder) if args.resume else new_plan(args)
     source, easy = _sources(args, plan, team)
+    team.wait()  # nobody must find what the first process writes from here on
+    with _alone(folder, team):
+        return _train_in(folder, plan, source, easy, args, team)
+
+
+def _train_in(
+    folder: Path, plan: Plan, source: ClipSource, easy: ClipSource | None, args: argparse.Namespace, team: Team
+) -> int:
+    from ..training.loop import save_run
+
+    console = Console(quiet=args.quiet or not team.leads)
     current = _go_on(folder, plan) if (folder / STATE).exists() else _begin(console, plan)
     _place(current, team.device)
-    team.wait()  # nobody must find what the first process writes now
     if team.leads:
         write_settings(folder, plan)
     if current.step >= plan.training.steps:
@@ -133,6 +141,38 @@ def _run(args: argparse.Namespace, team: Team) -> int:
         console.warn(f"stopped after step {current.step} of {plan.training.steps}")
         console.warn(f"go on with: sam2 train --resume --out {folder}")
     return 0 if is_done else INTERRUPTED
+
+
+@contextmanager
+def _alone(folder: Path, team: Team) -> Iterator[None]:
+    """Keep other runs out of the folder; the system opens it again, however this one ends.
+
+    Raises
+    ------
+    EngineError
+        A run is in it now.
+    ExportError
+        The folder cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    from ..atomic import export_errors
+    from ..errors import EngineError
+
+    if not team.leads:
+        yield
+        return
+    with export_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise EngineError(f"another process trains in {folder}; wait for it, or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 
+UNFINISHED = f".{'[0-9a-f]' * 32}.part*"
+"""Files of `atomic_path` whose writer was killed."""
+
 MAX_BAD_STEPS = 20
 
 SAVE_SECONDS = 300.0
@@ -109,7 +112,7 @@ def train(
     _line_up(run, team)
     folder = folder if team.leads else None
     evaluate = evaluate if team.leads else None
-    _forget_rows_after(folder, run.step)
+    _tidy(folder, run.step)
     started = saved = time.perf_counter()
     for step in _made_steps(run, Steps(source, config, run.model.config, easy, team.rank), workers, team):
         report = _train_step(run, step, config, started, team)
@@ -269,15 +272,19 @@ def _log(folder: Path | None, row: dict[str, Any]) -> None:
         log.write(text + "\n")
 
 
-def _forget_rows_after(folder: Path | None, step: int) -> None:
-    """Drop the rows of steps that are done again, since the run was cut off after it was saved last."""
-    if folder is None or not (folder / LOG).exists():
+def _tidy(folder: Path | None, step: int) -> None:
+    """Drop what a run that was cut off left behind: half-written files, and log rows of steps that are done again."""
+    if folder is None:
+        return
+    for unfinished in folder.glob(UNFINISHED):
+        unfinished.unlink(missing_ok=True)
+    if not (folder / LOG).exists():
         return
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if _step_of(line) <= step]
     if len(kept) < len(lines):
-        with atomic_path(folder / LOG) as unfinished:
-            unfinished.write_text("".join(kept), encoding="utf-8")
+        with atomic_path(folder / LOG) as path:
+            path.write_text("".join(kept), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:
