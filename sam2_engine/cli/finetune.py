@@ -367,6 +367,8 @@ def _facts(tuning: Tuning, outcome: _Outcome) -> dict[str, Any]:
         "start_from": Path(outcome.plan.model or "default").name,
         "start_sha256": outcome.base.sha256,
         "data": outcome.name,
+        "subset": outcome.plan.choice["subset"] or "all",
+        "category": ", ".join(outcome.plan.choice["category"] or ()) or "all",
         "pictures": len({example.item for example in (*outcome.split.taught, *outcome.split.held_back)}),
         "objects_taught": len(outcome.split.taught),
         "objects_held_back": len(outcome.split.held_back),

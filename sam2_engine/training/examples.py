@@ -21,6 +21,9 @@ MIN_AREA_PX = 16
 MAX_SHARE = 0.8
 """A mask that covers more of its picture is a background."""
 
+TRIES = 16
+"""Random choices of pictures, of which the one that holds back about as many objects as wanted is taken."""
+
 LIMITS = (0.1, 0.5)
 """Held-back parts whose share of the objects lies outside are not taken: objects of all pictures are parted instead."""
 
@@ -149,13 +152,20 @@ def _whole_pictures(examples: Sequence[Example], wanted: int, rng: np.random.Gen
     if len(of_item) < 2:
         return None
     groups = list(of_item.values())
+    kept = min((_drawn(groups, wanted, rng) for _ in range(TRIES)), key=lambda drawn: abs(len(drawn) - wanted))
+    low, high = LIMITS
+    return kept if low * len(examples) <= len(kept) <= high * len(examples) else None
+
+
+def _drawn(groups: Sequence[Sequence[int]], wanted: int, rng: np.random.Generator) -> set[int]:
+    """Groups in random order, as long as they bring the number nearer to what is wanted; two are always left."""
+    total = sum(map(len, groups))
     kept: set[int] = set()
     for position in rng.permutation(len(groups)):
         grown = len(kept) + len(groups[position])
-        if abs(grown - wanted) < abs(len(kept) - wanted) and grown <= len(examples) - 2:
+        if abs(grown - wanted) < abs(len(kept) - wanted) and grown <= total - 2:
             kept.update(groups[position])
-    low, high = LIMITS
-    return kept if low * len(examples) <= len(kept) <= high * len(examples) else None
+    return kept
 
 
 def _one_side(examples: Sequence[Example], wanted: int, rng: np.random.Generator) -> set[int]:

@@ -147,6 +147,7 @@ class _Watch:
         self._last = self.clock()
 
     def is_over(self, share: float) -> bool:
+        """Whether more than this share of the time is used."""
         return self._spent_s > share * self.limit_s
 
     def plan(self, tuning: Tuning, seconds: float) -> None:
@@ -160,10 +161,11 @@ class _Watch:
             tuning.steps = tuning.step + max(int(left / float(np.mean(self._laps[-TIMED_STEPS:]))), 0)
 
     def left_s(self, tuning: Tuning) -> float:
+        """Time that steps and checks will take."""
         if not tuning.steps:
             return max(self.limit_s - self._spent_s, 0.0)
-        checks = tuning.config.checks - len(tuning.checks)
-        return (tuning.steps - tuning.step) * float(np.mean(self._laps[-50:])) + max(checks, 0) * self.check_s
+        checks = sum(step > tuning.step for step in check_steps(tuning.steps, tuning.config.checks))
+        return (tuning.steps - tuning.step) * float(np.mean(self._laps[-50:])) + checks * self.check_s
 
     def is_check_due(self, tuning: Tuning) -> bool:
         """At even steps, and at the end; also where the time is over, which ends the run."""

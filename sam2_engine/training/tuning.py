@@ -43,7 +43,7 @@ ENCODED = ("sam_mask_decoder.conv_s0.", "sam_mask_decoder.conv_s1.")
 CAREFUL = ("memory_", "maskmem_tpos_enc", "no_mem_embed", "no_obj", "obj_ptr")
 """Parts with half the learning rate: stills say little about them."""
 
-PATIENCE = 3
+PATIENCE = 4
 """Checks in a row without a better result after which nothing more is expected."""
 
 

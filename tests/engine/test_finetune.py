@@ -328,7 +328,7 @@ def test_nothing_better_leaves_the_weights_as_they_were_and_ends_early(windowed:
     tuning, views = begun(windowed, replace(CONFIG, steps=12, checks=6))
     list(tune(tuning, views, lambda _: Quality([[0.5] * 3])))
     assert tuning.best is None
-    assert len(tuning.checks) == 3, "no hope after three checks without a better one"
+    assert len(tuning.checks) == 4, "no hope after four checks without a better one"
 
 
 @pytest.mark.parametrize("way", ["decoder", "lora"])
@@ -370,7 +370,7 @@ def test_time_is_kept(windowed: Sam2) -> None:
     assert tuning.spent_s <= 54
     assert events[-1].stage == "check", "the last word has the held-back part"
     left = [event.left_s for event in events if event.stage == "step"]
-    assert left[-1] <= 2 < left[0]
+    assert left[-1] == 0 < left[0]
     repeated, views = begun(windowed, replace(CONFIG, steps=tuning.step, views=2, batch=1), Discs(2))
     list(tune(repeated, views, growing(), clock=clock))
     expected, found = state(tuned_model(tuning)), state(tuned_model(repeated))

@@ -78,6 +78,7 @@ def test_a_better_model_is_saved_with_a_report_and_can_be_used_everywhere(
     saved = inspect("run/model.safetensors")
     assert saved.summary["data"] == "my cells", "a name, and no path of this machine"
     assert str(masks.parent) not in json.dumps(dict(saved.summary))
+    assert (saved.summary["subset"], saved.summary["category"]) == ("all", "all")
     assert saved.summary["start_from"] == "base.safetensors"
     assert set(saved.dtypes) == {"float16"}, "as the base is stored"
     assert saved.config is not None and saved.config.object_windows
