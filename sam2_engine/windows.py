@@ -31,7 +31,7 @@ class WindowRule:
     change : the window of a tracked object grows or shrinks by at most this factor from frame to frame
     """
 
-    width: float = 2.0
+    width: float = 2.3
     smallest: int = 20
     step: float = 2.0
     change: float = 1.35

@@ -105,8 +105,8 @@ def test_moving_logits_there_and_back_keeps_the_mask() -> None:
 # --------------------------------------------------------------------------------------------------------- rules
 
 
-def test_a_window_is_twice_as_wide_as_the_box() -> None:
-    assert WindowRule().around_box(Box(40, 50, 80, 70)) == Window(20, 20, 80, 80)
+def test_a_window_is_wider_than_the_box() -> None:
+    assert WindowRule(width=2).around_box(Box(40, 50, 80, 70)) == Window(20, 20, 80, 80)
 
 
 def test_a_tiny_object_still_has_surroundings() -> None:
