@@ -330,6 +330,14 @@ def _train(
             if team.leads:
                 save_run(current, folder, plan.training)
             raise type(error)(_reason(error)) from error
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in ("is killed by signal", "exited unexpectedly")):
+                raise
+            # It comes at any moment, perhaps in the middle of a step: the state saved last is the sound one.
+            raise EngineError(
+                "a process that makes data was ended by the system, most likely for memory; lower --cache or "
+                f"--workers and go on with: sam2 train --resume --out {folder}"
+            ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -180,8 +180,10 @@ def _train_step(run: Run, step: Step, config: TrainConfig, started: float, team:
     run.step, run.bad_steps = step.index + 1, 0 if is_good else run.bad_steps + 1
     if is_good:
         _update_average(run, config, step.index)
-    else:
-        logger.warning("step %d gave no finite numbers and was skipped", run.step)
+    elif team.leads:
+        # Finding the scale of fp16 costs some steps, as it should.
+        level = logging.INFO if config.precision == "fp16" else logging.WARNING
+        logger.log(level, "step %d gave no finite numbers and was skipped", run.step)
     if run.bad_steps > MAX_BAD_STEPS:
         raise FloatingPointError(f"{MAX_BAD_STEPS} steps in a row gave no finite numbers; lower the learning rate")
     return StepReport(

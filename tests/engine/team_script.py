@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sam2_engine.config import ModelConfig
@@ -15,11 +16,22 @@ from sam2_engine.errors import EngineError, FramesError
 from sam2_engine.training import loop
 from sam2_engine.training.batches import Step, Steps
 from sam2_engine.training.config import TrainConfig
-from sam2_engine.training.data import Synthetic
 from sam2_engine.training.loop import Run, resume, start, train
+from sam2_engine.training.scenes import Clip
 from sam2_engine.training.team import Team, join
 
 Found = dict[str, Any]
+
+
+class RandomDisc:
+    """A source of another disc every time."""
+
+    def sample_clip(self, rng: np.random.Generator, side: int, num_frames: int) -> Clip:
+        rows, columns = np.indices((side, side))
+        row, column, radius = rng.uniform(0.3, 0.7, 3) * (side, side, side / 3)
+        disc = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+        labels = np.repeat(disc[None].astype(np.int32), num_frames, axis=0)
+        return Clip((60 + 120 * labels + rng.normal(0, 5, labels.shape)).astype(np.uint8), labels)
 
 
 def gradients(run: Run) -> list[torch.Tensor | None]:
@@ -29,7 +41,7 @@ def gradients(run: Run) -> list[torch.Tensor | None]:
 def average_once(team: Team, model: ModelConfig, config: TrainConfig) -> Found:
     """Gradients of this process's share of a step, then those of the team."""
     run = start(model, config)
-    step = Steps(Synthetic(), config, model, rank=team.rank)[0]
+    step = Steps(RandomDisc(), config, model, rank=team.rank)[0]
     loss, _ = loop._clip_loss(run, step, config, team.rank)
     loss.backward()
     if team.rank:
@@ -41,8 +53,8 @@ def average_once(team: Team, model: ModelConfig, config: TrainConfig) -> Found:
 
 def train_whole_and_in_parts(team: Team, model: ModelConfig, config: TrainConfig, folder: Path) -> Found:
     whole = start(model, config)
-    reports = [(report.step, report.loss) for report in train(whole, Synthetic(), config, team=team)]
-    parts = train(resume(folder, model, config), Synthetic(), config, folder=folder, team=team)
+    reports = [(report.step, report.loss) for report in train(whole, RandomDisc(), config, team=team)]
+    parts = train(resume(folder, model, config), RandomDisc(), config, folder=folder, team=team)
     for _ in range(3):
         next(parts)
     parts.close()
@@ -50,7 +62,7 @@ def train_whole_and_in_parts(team: Team, model: ModelConfig, config: TrainConfig
     resumed = resume(folder, model, config)
     began = resumed.step
     team.wait()
-    list(train(resumed, Synthetic(), config, folder=folder, team=team))
+    list(train(resumed, RandomDisc(), config, folder=folder, team=team))
     return {
         "whole": whole.model.state_dict(),
         "resumed": resumed.model.state_dict(),
@@ -70,7 +82,7 @@ def lose_numbers_in_one(team: Team, model: ModelConfig, config: TrainConfig) -> 
 
     loop._clip_loss = broken
     run = start(model, config)
-    losses = [report.loss for report in train(run, Synthetic(), replace(config, steps=2), team=team)]
+    losses = [report.loss for report in train(run, RandomDisc(), replace(config, steps=2), team=team)]
     loop._clip_loss = clip_loss
     return {"losses": losses, "bad_steps": run.bad_steps, "weights": run.model.state_dict()}
 
@@ -83,7 +95,7 @@ class Unreadable:
 
 
 def lose_data_in_one(team: Team, model: ModelConfig, config: TrainConfig) -> Found:
-    source: Any = Unreadable() if team.rank == 1 else Synthetic()
+    source: Any = Unreadable() if team.rank == 1 else RandomDisc()
     try:
         list(train(start(model, config), source, config, team=team))
     except EngineError as error:

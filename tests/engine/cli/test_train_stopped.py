@@ -24,7 +24,7 @@ from sam2_engine.training.config import TrainConfig
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")]
 
-STEPS = 16
+STEPS = 12
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TRAIN = ("-m", "sam2_engine.cli", "train", "--resume", "--device", "cpu", "--threads", "1")
@@ -34,7 +34,7 @@ def prepare(folder: Path, model: ModelConfig, data: Path, **changes: object) -> 
     """A run that has its settings and no state yet, as one that was killed at its very beginning."""
     training = TrainConfig(steps=STEPS, image_sides=((0.0, 64),), images=1, objects=2, clips=1, clip_objects=2)
     training = replace(training, clip_start=0.3, max_frames=3, save_every=3, drop_path=0.1, evaluate_every=5)
-    chosen = {"data": [str(data)], "layout": "auto", "masks": None, "subset": None, "category": None, "synthetic": 0.2}
+    chosen = {"data": [str(data)], "layout": "auto", "masks": None, "subset": None, "category": None, "synthetic": 0.0}
     write_settings(folder, Plan(model, replace(training, **changes), None, chosen))  # type: ignore[arg-type]
 
 
@@ -60,7 +60,7 @@ def wait_for(condition: object, process: subprocess.Popen[str]) -> None:
     while not condition():  # type: ignore[operator]
         assert process.poll() is None, process.communicate()[1][-2000:]
         assert time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def children_of(process: subprocess.Popen[str]) -> list[int]:
@@ -84,6 +84,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_training_killed_at_random_moments_gives_the_weights_of_an_unbroken_run(
     little: ModelConfig, labelled: Path, folder: Path
@@ -152,6 +153,7 @@ def test_a_request_to_terminate_stops_after_the_step_and_saves(
     assert torch.load("run/run.pt", weights_only=True)["step"] == steps_in(Path("run"))[-1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_processes_of_torchrun_after_the_same_step(
     little: ModelConfig, labelled: Path, folder: Path
 ) -> None:
@@ -167,3 +169,19 @@ def test_ctrl_c_stops_all_processes_of_torchrun_after_the_same_step(
     assert state["processes"] == 2
     assert state["step"] == steps_in(Path("run"))[-1]
     assert not Path("run/model.safetensors").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
+def test_a_worker_that_the_system_ends_is_explained_and_costs_no_saved_step(
+    little: ModelConfig, labelled: Path, folder: Path
+) -> None:
+    prepare(Path("run"), little, labelled, steps=5000, save_every=1)
+    with started(*TRAIN, "--out", "run", "--workers", "1") as process:
+        wait_for(lambda: len(steps_in(Path("run"))) >= 2, process)
+        (worker,) = children_of(process)
+        os.kill(worker, signal.SIGKILL)
+        _, complaint = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert complaint.strip().startswith("sam2: error: a process that makes data was ended by the system")
+    assert complaint.count("\n") == 1
+    assert torch.load("run/run.pt", weights_only=True)["step"] >= 1
