@@ -69,7 +69,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         ["track", "stack.tif", "--point", "3,3", "--both", "--backward"],
         ["track", "stack.tif", "--point", "3,3", "--at", "t"],
         ["track", "stack.tif", "--point", "3,3", "--fps", "0"],
-        ["evaluate", ".", "--report", "a.md", "--json", "a.json"],
+        ["evaluate", ".", "--clicks", "0"],
     ],
 )
 def test_wrong_use_gives_2_and_says_how(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
