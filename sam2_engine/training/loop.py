@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -153,6 +154,7 @@ def _made_steps(run: Run, steps: Steps, workers: int, team: Team) -> Iterator[St
         multiprocessing_context="fork" if workers and can_fork else None,
         # Its own generator: the loader must not draw from the global one.
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_parent,
     )
     batches = iter(loader)
     while True:
@@ -166,6 +168,12 @@ def _made_steps(run: Run, steps: Steps, workers: int, team: Team) -> Iterator[St
         if step is None:
             return
         yield step
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """A terminal's and a cluster's wish to stop reaches all processes; workers end with the one that started them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _train_step(run: Run, step: Step, config: TrainConfig, started: float, team: Team) -> StepReport:
