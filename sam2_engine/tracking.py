@@ -174,7 +174,7 @@ class Tracker:
         everything = self.model.decode(view, features.skips, prompts)
         offered = self.offered(everything, ambiguous=self._is_ambiguous(prompts))
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
-        return self._decide(replace(offered, logits=self.in_place(offered.logits, prompts)), best)
+        return self.decide(replace(offered, logits=self.in_place(offered.logits, prompts)), best)
 
     def in_place(self, logits: Tensor, prompts: PromptTensors) -> Tensor:
         """Mask logits ``[B, M, h, w]`` without the regions that the prompts do not mean, in inference of small models.
@@ -209,7 +209,8 @@ class Tracker:
         iou = torch.where(is_stable, single.iou, alternatives.iou[rows, best][:, None])
         return replace(single, logits=logits, iou=iou)
 
-    def _decide(self, offered: Candidates, best: Tensor) -> Decision:
+    def decide(self, offered: Candidates, best: Tensor) -> Decision:
+        """Take candidate ``best`` ``[B]`` of each of B objects; where an object is not visible, an empty mask."""
         rows = torch.arange(len(best), device=best.device)
         visible = offered.object_score > 0  # [B, 1]
         logits = torch.where(visible[..., None, None], offered.logits[rows, best][:, None], ABSENT_LOGIT)

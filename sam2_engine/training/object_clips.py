@@ -62,7 +62,7 @@ class ViewSettings:
     """
 
     around: tuple[float, float] = (1.4, 3.2)
-    clicked: tuple[float, float] = (0.9, 9.0)
+    clicked: tuple[float, float] = (0.35, 16.0)
     shift: float = 0.06
     scale: float = 0.12
     turned: float = 0.5
