@@ -20,9 +20,10 @@ from .encoded_images import EncodedImages, Finish, decode_prompts, encode_images
 from .errors import ImageError, PromptError, SessionError
 from .geometry import Window
 from .image_prompts import PromptArrays
-from .looking import WindowChoice, rule_for
+from .looking import Known, WindowChoice, rule_for
 from .model import PromptTensors, Sam2
 from .pixels import as_picture
+from .prompts import Prompts
 from .tracking import PREVIOUS_LOGIT_LIMIT
 from .windowed_images import Offer, WindowedImage, WindowLogits, known_from
 
@@ -168,7 +169,8 @@ class SAM2ImagePredictor:
         self._check_set(batch=False)
         arrays = PromptArrays(point_coords, point_labels, box, mask_input, normalize_coords)
         if self._windowed is not None:
-            return self._look(self._windowed[0], arrays, multimask_output, return_logits)
+            said = self._said(self._windowed[0], arrays)
+            return self._look(self._windowed[0], said, multimask_output, return_logits)
         images = self._whole()
         prompts = self._prompt_tensors(images, 0, arrays)
         return self._segment(images, 0, prompts, multimask_output, return_logits)
@@ -212,9 +214,13 @@ class SAM2ImagePredictor:
             for index in range(count)
         ]
         if self._windowed is not None:
-            results = [
-                self._look(image, given, multimask_output, return_logits, f"image {index}: ")
+            everything = [
+                self._said(image, given, f"image {index}: ")
                 for index, (image, given) in enumerate(zip(self._windowed, arrays, strict=True))
+            ]
+            results = [
+                self._look(image, said, multimask_output, return_logits)
+                for image, said in zip(self._windowed, everything, strict=True)
             ]
         else:
             images = self._whole()
@@ -284,21 +290,28 @@ class SAM2ImagePredictor:
                 raise
             raise PromptError(f"{where}{error}") from error
 
-    def _look(
-        self, image: WindowedImage, arrays: PromptArrays, multimask: bool, return_logits: bool, where: str = ""
-    ) -> Prediction:
-        """As `_segment`, through a window for each object."""
+    def _said(self, image: WindowedImage, arrays: PromptArrays, where: str = "") -> list[tuple[Prompts, Known | None]]:
+        """What is said and known of each object of an image."""
         try:
-            said = arrays.to_prompts(image.resize(None))
-            side = self.model.config.mask_side
-            known = [known_from(arrays.mask, row, side) for row in range(len(said))]
+            prompts = arrays.to_prompts(image.resize(None))
+            known = [known_from(arrays.mask, row, self.model.config.mask_side) for row in range(len(prompts))]
+            for row, (one, before) in enumerate(zip(prompts, known, strict=True)):
+                if one.is_empty and before is None:
+                    raise PromptError(
+                        f"object {row} has neither a click nor a box nor a mask: all its labels are -1, which is no "
+                        "point; give one of them"
+                    )
         except PromptError as error:
             if not where:
                 raise
             raise PromptError(f"{where}{error}") from error
-        offers = [
-            image.answer(prompts, before, multimask=multimask) for prompts, before in zip(said, known, strict=True)
-        ]
+        return list(zip(prompts, known, strict=True))
+
+    def _look(
+        self, image: WindowedImage, said: list[tuple[Prompts, Known | None]], multimask: bool, return_logits: bool
+    ) -> Prediction:
+        """As `_segment`, through a window for each object."""
+        offers = [image.answer(prompts, known, multimask=multimask) for prompts, known in said]
         finish = Finish(self.max_hole_area, self.max_sprinkle_area, self.mask_threshold)
         masks = np.stack([self._shown(offer, image, finish, as_logits=return_logits) for offer in offers])
         ious = torch.stack([offer.ious for offer in offers]).cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam2_engine.config import ModelConfig
+from sam2_engine.errors import PromptError
 from sam2_engine.geometry import MOVED_LOGIT_LIMIT, OUTSIDE_LOGIT, Resize, Window, move_logits
 from sam2_engine.image_predictor import SAM2ImagePredictor
 from sam2_engine.looking import rule_for
@@ -279,3 +281,20 @@ def test_small_objects_in_a_large_image_are_seen_large(windowed: Sam2) -> None:
         masks, _, _ = predictor.predict(box=[40, 40, 56, 56], multimask_output=False)
         answers.append(masks[0][:96, :96])
     assert np.array_equal(*answers)
+
+
+def test_an_object_without_any_prompt_is_named(windowed: Sam2, clip: np.ndarray) -> None:
+    predictor = SAM2ImagePredictor(windowed)
+    predictor.set_image(clip[0])
+    with pytest.raises(PromptError, match="object 0 has neither a click nor a box nor a mask"):
+        predictor.predict(point_coords=[[0, 0]], point_labels=[-1])
+
+
+def test_a_bad_prompt_names_its_image_before_anything_is_encoded(windowed: Sam2, clip: np.ndarray) -> None:
+    predictor = SAM2ImagePredictor(windowed)
+    predictor.set_image_batch([clip[0], clip[1]])
+    with (
+        mock.patch.object(type(windowed), "encode_image", side_effect=AssertionError("encoded")),
+        pytest.raises(PromptError, match="image 1: "),
+    ):
+        predictor.predict_batch([[[5, 5]], [[500, 5]]], [[1], [1]])
