@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .layers import Mlp
+from .layers import Mlp, attend
 
 PATCH_STRIDE = 4
 
@@ -76,7 +76,7 @@ class WindowAttention(nn.Module):
         if self.halve:
             height, width = height // 2, width // 2
             q = _halve(q.reshape(batch, 2 * height, 2 * width, -1)).reshape(batch, height * width, self.heads, -1)
-        attended = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        attended = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         out: Tensor = self.proj(attended.transpose(1, 2).reshape(batch, height, width, -1))
         return out
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .layers import Attention
+from .layers import Attention, attend
 from .position import rotary_table, rotate
 
 QUERIES_AT_ONCE = 256
@@ -44,7 +44,7 @@ class RotaryAttention(Attention):
             attended = self.v_proj(_attend_in_rows(q, k, values))
         else:
             v = self.v_proj(values)
-            attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+            attended = attend(q[:, None], k[:, None], v[:, None])[:, 0]
         out: Tensor = self.out_proj(attended)
         return out
 

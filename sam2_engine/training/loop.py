@@ -116,7 +116,7 @@ def train(
     _tidy(folder, run.step)
     started = saved = time.perf_counter()
     for step in _made_steps(run, Steps(source, config, run.model.config, easy, team.rank), workers, team):
-        report = _train_step(run, step, config, started, team)
+        report = train_step(run, step, config, started, team)
         started = time.perf_counter()
         _log(folder, {**asdict(report), "learning_rate": learning_rate(config, step.index)})
         if run.step % config.evaluate_every == 0 and evaluate is not None:
@@ -176,7 +176,8 @@ def _leave_signals_to_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _train_step(run: Run, step: Step, config: TrainConfig, started: float, team: Team) -> StepReport:
+def train_step(run: Run, step: Step, config: TrainConfig, started: float, team: Team) -> StepReport:
+    """One step of the optimiser; `started` is when it began, by :func:`time.perf_counter`."""
     run.model.train()
     run.model.set_image_side(step.side)
     set_learning_rate(run.optimiser, learning_rate(config, step.index))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sam2_engine.config import MODELS, PUBLISHED, ModelConfig, find_config
 from sam2_engine.errors import CheckpointError, CheckpointMismatchError
 from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2
+from sam2_engine.model.layers import MAX_SCORES, attend
 from sam2_engine.model.memory_attention import RotaryAttention
 from sam2_engine.model.prompt_encoder import DISC_LOGIT, INSIDE_LOGIT, OUTSIDE_LOGIT, draw
 
@@ -160,6 +161,23 @@ class TestConfig:
     def test_impossible_sides_are_refused(self, side: int) -> None:
         with pytest.raises(ValueError, match="multiple of 32"):
             MODELS["nano"].at_side(side)
+
+
+@pytest.mark.parametrize("tokens", [6, MAX_SCORES // 4])
+def test_attention_in_half_precision_and_its_gradients_equal_those_in_full(tokens: int) -> None:
+    torch.manual_seed(2)
+    queries, keys, values = torch.randn(1, 2, 5, 8), torch.randn(1, 2, tokens, 8), torch.randn(1, 2, tokens, 8)
+
+    def attended(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = queries.detach().clone().to(dtype).requires_grad_()
+        out = attend(leaf, keys.to(dtype), values.to(dtype))
+        (3 * out).sum().backward()
+        assert leaf.grad is not None
+        assert out.dtype == leaf.grad.dtype == dtype
+        return out.detach().float(), leaf.grad.float()
+
+    for full, half in zip(attended(torch.float32), attended(torch.bfloat16), strict=True):
+        torch.testing.assert_close(half, full, atol=0.03, rtol=0.05)
 
 
 def test_reduced_precision_gives_nearly_the_same_masks(tiny_model: Sam2) -> None:

@@ -48,7 +48,7 @@ def test_training_that_was_stopped_and_resumed_equals_one_that_was_not(
     from sam2_engine.training import loop
 
     assert main(["train", str(labelled), "--out", "whole", "--steps", "3", *SMALL]) == 0
-    step = loop._train_step
+    step = loop.train_step
 
     def interrupted(run: loop.Run, *arguments: Any) -> Any:
         if run.step == 1:
@@ -56,7 +56,7 @@ def test_training_that_was_stopped_and_resumed_equals_one_that_was_not(
         return step(run, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_train_step", interrupted)
+        patch.setattr(loop, "train_step", interrupted)
         assert main(["train", str(labelled), "--out", "parts", "--steps", "3", *SMALL]) == 130
     complaint = capfd.readouterr()[1]
     assert "stopped after step 2 of 3" in complaint
@@ -67,7 +67,7 @@ def test_training_that_was_stopped_and_resumed_equals_one_that_was_not(
         done.append(run.step)
         return step(run, *arguments)
 
-    monkeypatch.setattr(loop, "_train_step", noted)
+    monkeypatch.setattr(loop, "train_step", noted)
     assert main(["train", "--resume", "--out", "parts", "--workers", "0"]) == 0
     assert done == [2], "finished steps are not done again"
     whole, parts = (torch.load(f"{name}/run.pt", weights_only=True)["average"] for name in ("whole", "parts"))
