@@ -5,8 +5,9 @@ Letters: H W image · C channels · S model side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,11 +118,43 @@ class Pictures(Protocol):
 def sequence_range(frames: Pictures, contrast: Contrast, *, samples: int = 9) -> Range:
     """One range for a whole sequence: the median over evenly spaced frames, so that brightness keeps its meaning.
 
-    `samples` of the frames are read.
+    `samples` of the frames are read. Frames that have a `Range` of their own as ``span`` keep it.
     """
+    own = getattr(frames, "span", None)
+    if isinstance(own, Range):
+        return own
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(samples, len(frames))).round().astype(int))
     ranges = [intensity_range(as_picture(frames[int(frame)]), contrast) for frame in chosen]
     return Range(float(np.median([r.low for r in ranges])), float(np.median([r.high for r in ranges])))
+
+
+def sampled_range(pictures: Sequence[NDArray[Any]], kind: Literal["percentile", "minmax"]) -> Range:
+    """One range for pictures of one sequence: the median of their percentiles, or their extremes."""
+    if kind == "minmax":
+        return Range(float(min(picture.min() for picture in pictures)), float(max(p.max() for p in pictures)))
+    ranges = [intensity_range(as_picture(picture), "percentile") for picture in pictures]
+    return Range(float(np.median([one.low for one in ranges])), float(np.median([one.high for one in ranges])))
+
+
+def mixed(planes: Sequence[NDArray[Any]], ranges: Sequence[Range]) -> NDArray[np.uint8]:
+    """Two or three grey planes ``[H, W]``, each stretched over its range, as red, green and blue, ``[H, W, 3]``."""
+    picture = np.zeros((*planes[0].shape, 3), np.uint8)
+    for channel, (plane, span) in enumerate(zip(planes, ranges, strict=True)):
+        picture[:, :, channel] = _stretched(plane.astype(np.float32), span)
+    return picture
+
+
+def picture_preview(picture: NDArray[Any], side: int, span: Range | None) -> NDArray[np.uint8]:
+    """A picture as the model sees it, ``[side, side, 3]``, for people to look at; `span` as in `to_model_input`."""
+    span = span or intensity_range(picture, "percentile")
+    planes = resize_floats(picture.astype(np.float32), side).numpy()  # [1 or 3, side, side]
+    return np.stack([_stretched(planes[channel % len(planes)], span) for channel in range(3)], axis=-1)
+
+
+def _stretched(plane: NDArray[np.float32], span: Range) -> NDArray[np.uint8]:
+    share = (plane - span.low) / max(span.high - span.low, 1e-12)
+    stretched: NDArray[np.uint8] = (share.clip(0, 1) * 255).round().astype(np.uint8)
+    return stretched
 
 
 def to_model_input(

@@ -1,0 +1,285 @@
+"""What is segmented: one array or several channels, how it is cut into planes, and what the model sees of it.
+
+Planes are read one at a time, when they are needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_engine.errors import FramesError, ShapeError
+from sam2_engine.pixels import Range, as_picture, mixed, picture_preview, sampled_range
+
+from ._objects import Place
+from ._slicing import Grid, Slicing, slice_along
+
+Contrast = Literal["model", "percentile", "minmax", "limits"]
+
+MAX_CHANNELS = 3
+SAMPLED_PLANES = 9
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What is segmented.
+
+    "Axes" are those of the picture: of `data` without the axis of channels and without that of RGB values.
+
+    Attributes
+    ----------
+    data : numpy, dask, zarr or what else is indexed like an array; of a multiscale picture one level
+    axis_labels : a name for each axis
+    frame_axis : the axis that objects are followed along; None for a single picture
+    channel_axis : of `data`, where it holds several channels
+    rgb : whether the last axis of `data` holds red, green and blue
+    channels : which of the channels the model sees, at most three; all (up to three) when empty
+    others : further arrays of the same shape, one channel each, where every channel is a layer of its own
+    contrast : which intensities become black and white: as the model was trained, percentiles or extremes of a sample
+        of planes, or `limits`
+    limits : (low, high) for each chosen channel
+    scale, translate, units : of each axis, as the layer has them
+    name : of the layer
+
+    Raises
+    ------
+    ShapeError
+        Axes that are not there, other arrays of another shape, a wrong number of limits.
+    FramesError
+        More than three channels.
+    """
+
+    data: Any
+    axis_labels: tuple[str, ...] = ()
+    frame_axis: int | None = None
+    channel_axis: int | None = None
+    rgb: bool = False
+    channels: tuple[int, ...] = ()
+    others: tuple[Any, ...] = ()
+    contrast: Contrast = "model"
+    limits: tuple[tuple[float, float], ...] = ()
+    scale: tuple[float, ...] = ()
+    translate: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self._check_channels()
+        slice_along(self.shape, self.frame_axis)
+        for name in ("axis_labels", "scale", "translate", "units"):
+            values = getattr(self, name)
+            if values and len(values) != self.ndim:
+                raise ShapeError(f"{name} has {len(values)} entries for the {self.ndim} axes of {self.shape}: {values}")
+        if self.contrast == "limits" and len(self.limits) != max(1, len(self.chosen)):
+            raise ShapeError(f"{max(1, len(self.chosen))} channels need as many limits, got {self.limits}")
+
+    # Shape
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        lengths = tuple(int(length) for length in self.data.shape)
+        lengths = lengths[:-1] if self.rgb else lengths
+        return tuple(length for axis, length in enumerate(lengths) if axis != self._channel)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @cached_property
+    def slicing(self) -> Slicing:
+        """How planes are cut at position 0 of the fixed axes."""
+        return slice_along(self.shape, self.frame_axis)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a plane."""
+        return self.slicing.size
+
+    @property
+    def num_frames(self) -> int:
+        """Planes along the axis that is followed."""
+        return self.slicing.num_frames
+
+    @property
+    def fixed_axes(self) -> tuple[int, ...]:
+        """Axes that are neither followed nor shown."""
+        return self.slicing.fixed_axes
+
+    @property
+    def positions(self) -> tuple[tuple[int, ...], ...]:
+        """All positions of the fixed axes, in order."""
+        return tuple(itertools.product(*(range(self.shape[axis]) for axis in self.fixed_axes)))
+
+    @property
+    def grid(self) -> Grid:
+        """Scale and translation; 1 and 0 where the layer has none."""
+        return Grid(self.scale or (1.0,) * self.ndim, self.translate or (0.0,) * self.ndim)
+
+    @property
+    def time_axis(self) -> int | None:
+        """The axis called t or time; else the first fixed axis, or the one that is followed."""
+        names = [label.lower() for label in self.axis_labels]
+        named = [axis for axis, name in enumerate(names) if name in ("t", "time")]
+        return named[0] if named else self.fixed_axes[0] if self.fixed_axes else self.frame_axis
+
+    def time_of(self, place: Place) -> int:
+        """Index of a place on the time axis; 0 where there is none."""
+        axis = self.time_axis
+        return 0 if axis is None else int(self.index(place)[axis])  # type: ignore[arg-type]
+
+    # Places
+
+    def slicing_at(self, position: tuple[int, ...]) -> Slicing:
+        """How planes are cut at a position of the fixed axes."""
+        at = [0] * self.ndim
+        if len(position) != len(self.fixed_axes):
+            raise ShapeError(f"position {position} needs an index for each of the axes {self.fixed_axes}")
+        for axis, index in zip(self.fixed_axes, position, strict=True):
+            at[axis] = index
+        return slice_along(self.shape, self.frame_axis, at)
+
+    def index(self, place: Place) -> tuple[int | slice, ...]:
+        """What to index an array of the picture's shape with."""
+        return self.slicing_at(place.position).index(place.frame)
+
+    def place_at(self, indices: Sequence[float]) -> Place:
+        """The place of an index on every axis, such as the picture's part of ``viewer.dims.current_step``."""
+        whole = [int(np.floor(index + 0.5)) for index in indices]
+        if len(whole) != self.ndim:
+            raise ShapeError(f"{self.ndim} axes need as many indices, got {tuple(indices)}")
+        whole = [min(max(index, 0), length - 1) for index, length in zip(whole, self.shape, strict=True)]
+        frame = 0 if self.frame_axis is None else whole[self.frame_axis % self.ndim]
+        return Place(tuple(whole[axis] for axis in self.fixed_axes), frame)
+
+    def check(self, place: Place) -> Place:
+        """The place itself.
+
+        Raises
+        ------
+        ShapeError, PromptError
+            There is no such place.
+        """
+        self.index(place)
+        return Place(tuple(place[0]), place[1])
+
+    # Pixels
+
+    @cached_property
+    def chosen(self) -> tuple[int, ...]:
+        """Numbers of the channels that the model sees; () for a picture without channels."""
+        count = self._num_channels
+        return () if count == 1 and not self.channels else self.channels or tuple(range(min(count, MAX_CHANNELS)))
+
+    @cached_property
+    def ranges(self) -> tuple[Range, ...] | None:
+        """Black and white of every chosen channel, from a few planes; None where the model decides."""
+        if self.contrast == "limits":
+            return tuple(Range(float(low), float(high)) for low, high in self.limits)
+        if self.contrast == "model" and len(self.chosen) < 2:
+            return None
+        kind: Any = "minmax" if self.contrast == "minmax" else "percentile"
+        places = self._sampled_places()
+        if self.rgb:
+            return (sampled_range([self._planes(place)[0] for place in places], kind),)
+        planes = [self._planes(place) for place in places]
+        return tuple(sampled_range([row[number] for row in planes], kind) for number in range(len(planes[0])))
+
+    def plane(self, place: Place) -> NDArray[Any]:
+        """What the model sees of a place, ``[H, W]`` in the picture's dtype or ``[H, W, 3]``."""
+        planes = self._planes(place)
+        if self.ranges is None or len(planes) == 1:
+            return planes[0]
+        return mixed(planes, self.ranges)
+
+    def raw_planes(self, place: Place) -> tuple[NDArray[Any], ...]:
+        """The chosen channels of a place as they are, ``[H, W]`` each; RGB as one ``[H, W, 3]``."""
+        return self._planes(place)
+
+    @property
+    def span(self) -> Range | None:
+        """Black and white of what `plane` gives; None where the model decides."""
+        if self.ranges is None:
+            return None
+        return self.ranges[0] if len(self.ranges) == 1 else Range(0.0, 255.0)
+
+    def frames(self, position: tuple[int, ...] = ()) -> PictureFrames:
+        """The planes along the followed axis, for the engine."""
+        return PictureFrames(self, position)
+
+    def model_input(self, place: Place, side: int = 256) -> NDArray[np.uint8]:
+        """The whole plane as the model sees it, ``[side, side, 3]``, to look at."""
+        return picture_preview(as_picture(self.plane(place)), side, self.span)
+
+    # How it is done
+
+    @property
+    def _channel(self) -> int | None:
+        return None if self.channel_axis is None else self.channel_axis % (self.data.ndim - self.rgb)
+
+    @property
+    def _num_channels(self) -> int:
+        return (1 if self._channel is None else int(self.data.shape[self._channel])) + len(self.others)
+
+    def _check_channels(self) -> None:
+        if len(self.channels) > MAX_CHANNELS:
+            raise FramesError(f"the model sees at most {MAX_CHANNELS} channels, got {self.channels}; choose fewer")
+        if any(not 0 <= channel < self._num_channels for channel in self.channels):
+            raise FramesError(f"channels are 0 to {self._num_channels - 1}, got {self.channels}")
+        if self.rgb and (self.channel_axis is not None or self.others):
+            raise ShapeError("an RGB picture has no further channels; give channel_axis and others for grey ones only")
+        if self._channel is not None and self.others:
+            raise ShapeError("channels come along one axis or as further arrays, not both; leave out one of them")
+        for other in self.others:
+            if tuple(other.shape) != tuple(self.data.shape):
+                raise ShapeError(f"all channels need one shape, got {tuple(self.data.shape)} and {tuple(other.shape)}")
+
+    def _sampled_places(self) -> list[Place]:
+        positions = self.positions
+        total = len(positions) * self.num_frames
+        chosen = np.unique(np.linspace(0, total - 1, min(SAMPLED_PLANES, total)).round().astype(int))
+        return [Place(positions[number // self.num_frames], int(number % self.num_frames)) for number in chosen]
+
+    def _planes(self, place: Place) -> tuple[NDArray[Any], ...]:
+        slicing = self.slicing_at(place.position)
+        index: list[Any] = list(slicing.index(place.frame))
+        arrays = [self.data, *self.others]
+        if self._channel is not None:
+            keys = [(self.data, (*index[: self._channel], one, *index[self._channel :])) for one in self.chosen or (0,)]
+        else:
+            keys = [(arrays[one], tuple(index)) for one in self.chosen or (0,)]
+        turned = slicing.plane[0] > slicing.plane[1]
+        planes = [np.asarray(array[key]) for array, key in keys]
+        return tuple(np.swapaxes(plane, 0, 1) if turned else plane for plane in planes)
+
+
+class PictureFrames:
+    """The planes of a picture along the followed axis, as the engine takes them."""
+
+    def __init__(self, picture: Picture, position: tuple[int, ...]) -> None:
+        picture.slicing_at(position)
+        self._picture = picture
+        self.position = position
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every plane."""
+        return self._picture.size
+
+    @property
+    def span(self) -> Range | None:
+        """Intensities that become black and white; None where the engine is to find them."""
+        return self._picture.span
+
+    def __len__(self) -> int:
+        return self._picture.num_frames
+
+    def __getitem__(self, frame: int, /) -> NDArray[Any]:
+        return self._picture.plane(Place(self.position, frame))
