@@ -10,8 +10,9 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -66,6 +67,63 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
         _flush_folder(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str], is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """A temporary folder to fill; it becomes `path` when the block ends without an error.
+
+    An earlier result is replaced as a whole, so that no file of it is left among the new ones.
+
+    Parameters
+    ----------
+    path : where the folder shall be; the folder it lies in must exist
+    is_ours : whether an entry of an earlier folder at `path` may be deleted
+
+    Raises
+    ------
+    ExportError
+        The system refused, or `path` is a file, or a folder with entries that are not ours; it is untouched then.
+    """
+    with export_errors(path):
+        target = Path(os.path.realpath(path))
+        _check_replaceable(target, is_ours)
+        temporary = target.with_name(f".{uuid4().hex}.part")
+        try:
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush_to_disk(file)
+            _swap(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _flush_folder(target.parent)
+
+
+def _check_replaceable(target: Path, is_ours: Callable[[Path], bool]) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ExportError(f"{target} is a file; choose another name for the folder")
+    foreign = next((entry.name for entry in sorted(target.iterdir()) if not is_ours(entry)), None)
+    if foreign is not None:
+        raise ExportError(f"{target} holds other things, such as {foreign!r}; choose a new name or an empty folder")
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    """Put a folder in the place of another; folders cannot be replaced in one step, so the old one steps aside."""
+    if not target.exists():
+        os.replace(temporary, target)
+        return
+    old = target.with_name(f".{uuid4().hex}.old")
+    os.replace(target, old)
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from ..atomic import atomic_path, export_errors
 from ..errors import ExportError, ShapeError
 from ..prompts import ObjectId
 
-LabelAxes = Literal["ZYX", "TYX", "YX"]
+LabelAxes = Literal["TZYX", "ZYX", "TYX", "YX"]
 
 _LABEL_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
 # Classic TIFF counts bytes in 32 bits; the rest is left to page tables and metadata.
@@ -119,12 +119,15 @@ class LabelWriter:
     Parameters
     ----------
     path : file to make or replace
-    num_frames : length of the sequence, 1 for ``axes="YX"``
+    num_frames : length of the sequence, 1 for ``axes="YX"``; for ``"TZYX"`` all planes, the slices of each time point
+        one after the other
     size : (height, width)
     dtype : uint8, uint16 or uint32; None takes the smallest that holds all labels
-    axes : what frames are: slices of a stack (Z), time points (T), or a single picture
+    axes : what frames are: slices of a stack (Z), time points (T), both, or a single picture
     pixel_size_um : (height, width) of a pixel in micrometres
-    step : distance of slices in micrometres, or of time points in seconds
+    step : distance of slices in micrometres, or of time points in seconds where there are no slices
+    num_slices : slices of a time point, for ``"TZYX"``
+    time_step : distance of time points in seconds, for ``"TZYX"``
 
     Raises
     ------
@@ -144,17 +147,19 @@ class LabelWriter:
         axes: LabelAxes = "ZYX",
         pixel_size_um: tuple[float, float] | None = None,
         step: float | None = None,
+        num_slices: int = 1,
+        time_step: float | None = None,
     ) -> None:
         if num_frames < 1 or min(size) < 1:
             raise ShapeError(f"a label file needs frames and pixels, got {num_frames} frames of {size}")
-        if axes not in ("ZYX", "TYX", "YX") or (axes == "YX" and num_frames != 1):
-            raise ShapeError(f"axes are ZYX or TYX, or YX for one frame, got {axes!r} for {num_frames} frames")
+        self._leading = _leading_shape(axes, int(num_frames), int(num_slices))
         self._dtype = None if dtype is None else np.dtype(dtype)
         if self._dtype is not None and self._dtype not in _LABEL_DTYPES:
             raise ShapeError(f"labels are uint8, uint16 or uint32, got dtype {self._dtype}")
         self._path = Path(path)
         self._size, self._num_frames, self._axes = (int(size[0]), int(size[1])), int(num_frames), axes
         self._pixel_size_um, self._step = pixel_size_um, step
+        self._time_step = step if axes == "TYX" else time_step
         self._frames: dict[int, _Stored] = {}
         self._end = 0
         with export_errors(path):
@@ -211,12 +216,11 @@ class LabelWriter:
 
         used = [stored.dtype for stored in self._frames.values()]
         dtype = self._dtype or max(used, key=lambda one: one.itemsize, default=_LABEL_DTYPES[0])
-        leading = () if self._axes == "YX" else (self._num_frames,)
         is_big = self._end + self._num_frames * 2**11 > _CLASSIC_BYTES
         with atomic_path(self._path) as temporary, TiffWriter(temporary, bigtiff=is_big, ome=self._is_ome) as writer:
             writer.write(
                 self._packed_frames(dtype),
-                shape=(*leading, *self._size),
+                shape=(*self._leading, *self._size),
                 dtype=dtype,
                 compression="zlib",
                 rowsperstrip=self._size[0],
@@ -249,10 +253,10 @@ class LabelWriter:
             height, width = self._pixel_size_um
             known |= {"PhysicalSizeY": height, "PhysicalSizeYUnit": "µm"}
             known |= {"PhysicalSizeX": width, "PhysicalSizeXUnit": "µm"}
-        if self._step is not None and self._axes == "ZYX":
+        if self._step is not None and "Z" in self._axes:
             known |= {"PhysicalSizeZ": self._step, "PhysicalSizeZUnit": "µm"}
-        if self._step is not None and self._axes == "TYX":
-            known |= {"TimeIncrement": self._step, "TimeIncrementUnit": "s"}
+        if self._time_step is not None and "T" in self._axes:
+            known |= {"TimeIncrement": self._time_step, "TimeIncrementUnit": "s"}
         return known
 
     def _resolution(self) -> dict[str, Any]:
@@ -260,6 +264,20 @@ class LabelWriter:
             return {}
         height, width = self._pixel_size_um
         return {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
+
+
+def _leading_shape(axes: LabelAxes, num_frames: int, num_slices: int) -> tuple[int, ...]:
+    """Lengths of the axes before rows and columns."""
+    if axes == "TZYX" and num_slices >= 1 and num_frames % num_slices == 0:
+        return num_frames // num_slices, num_slices
+    if axes in ("ZYX", "TYX") and num_slices == 1:
+        return (num_frames,)
+    if axes == "YX" and num_frames == num_slices == 1:
+        return ()
+    raise ShapeError(
+        "axes are ZYX or TYX, YX for one frame, or TZYX with num_slices for each time point; "
+        f"got {axes!r} for {num_frames} frames and {num_slices} slices"
+    )
 
 
 def _pack(array: NDArray[Any]) -> bytes:
