@@ -37,7 +37,9 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Nucleus:
+class Nucleus:
+    """A slightly bent ellipsoid and what fills it."""
+
     centre: Vectors  # z, y, x in voxels of x
     axes: Vectors  # [3, 3] rows are principal directions
     radii: Vectors  # along the rows
@@ -80,16 +82,17 @@ def make_stack(
     light = np.zeros(shape_zyx, dtype=np.float32)
     labels = np.zeros(shape_zyx, dtype=np.int32)
     depths = np.zeros(shape_zyx, dtype=np.float32)  # of the nucleus that owns the voxel
-    for index, nucleus in enumerate(_nuclei(rng, shape_zyx, radius, z_step, crowding)):
-        _put(nucleus, index + 1, light, labels, depths, z_step, (fine, coarse))
-    return Stack(_recorded(rng, light, radius, z_step), _renumbered(labels))
+    for index, nucleus in enumerate(draw_nuclei(rng, shape_zyx, radius, z_step, crowding)):
+        put_nucleus(nucleus, index + 1, light, labels, depths, z_step, (fine, coarse))
+    return Stack(recorded(rng, light, radius, z_step), _renumbered(labels))
 
 
-def _nuclei(
+def draw_nuclei(
     rng: np.random.Generator, shape_zyx: tuple[int, int, int], radius: float, z_step: float, crowding: float
-) -> list[_Nucleus]:
+) -> list[Nucleus]:
+    """Nuclei at random places, without much overlap; see `make_stack`."""
     size = np.array([(shape_zyx[0] - 1) * z_step, shape_zyx[1], shape_zyx[2]])
-    nuclei: list[_Nucleus] = []
+    nuclei: list[Nucleus] = []
     centres, sizes = np.empty((0, 3)), np.empty(0)
     room = float(np.prod(size + radius)) / (4 / 3 * math.pi * radius**3)
     for _ in range(int(room * 8)):
@@ -107,7 +110,7 @@ def _nuclei(
     return nuclei
 
 
-def _nucleus(rng: np.random.Generator, centre: Vectors, radius: float, condensed: bool) -> _Nucleus:
+def _nucleus(rng: np.random.Generator, centre: Vectors, radius: float, condensed: bool) -> Nucleus:
     axes = np.linalg.qr(np.eye(3) + 0.25 * rng.normal(size=(3, 3)))[0]
     turn = rng.uniform(0, math.pi)
     spin = np.array([[1, 0, 0], [0, math.cos(turn), -math.sin(turn)], [0, math.sin(turn), math.cos(turn)]])
@@ -115,7 +118,7 @@ def _nucleus(rng: np.random.Generator, centre: Vectors, radius: float, condensed
     if condensed:
         radii *= np.array([0.9, 0.4, 0.85])
     nucleoli = np.column_stack((rng.normal(size=(3, 3)) * 0.3, rng.uniform(0.12, 0.25, 3)))
-    return _Nucleus(
+    return Nucleus(
         centre,
         axes @ spin,
         radii,
@@ -127,8 +130,8 @@ def _nucleus(rng: np.random.Generator, centre: Vectors, radius: float, condensed
     )
 
 
-def _put(
-    nucleus: _Nucleus,
+def put_nucleus(
+    nucleus: Nucleus,
     label: int,
     light: Float,
     labels: Labels,
@@ -159,7 +162,7 @@ def _put(
     np.maximum(light[part], value, out=light[part])
 
 
-def _inner_light(nucleus: _Nucleus, position: Vectors, depth: Float, grains: tuple[Float, Float]) -> Float:
+def _inner_light(nucleus: Nucleus, position: Vectors, depth: Float, grains: tuple[Float, Float]) -> Float:
     fine, coarse = grains
     cell = (position * 9 + nucleus.offset).astype(int) & 63
     patch = (position * 4 + nucleus.offset).astype(int) & 31
@@ -172,7 +175,7 @@ def _inner_light(nucleus: _Nucleus, position: Vectors, depth: Float, grains: tup
     return np.maximum(value * nucleus.brightness, 0.05).astype(np.float32)  # type: ignore[no-any-return]
 
 
-def _recorded(rng: np.random.Generator, light: Float, radius: float, z_step: float) -> NDArray[np.uint16]:
+def recorded(rng: np.random.Generator, light: Float, radius: float, z_step: float) -> NDArray[np.uint16]:
     """What the camera counts: blur, haze, fading with depth, photons, read noise, offset."""
     sharp = ndimage.gaussian_filter(light, (1.6 / z_step, 0.8, 0.8))
     haze = ndimage.gaussian_filter(light[:, ::4, ::4], (1.2 * radius / z_step, radius / 4, radius / 4))
@@ -182,8 +185,8 @@ def _recorded(rng: np.random.Generator, light: Float, radius: float, z_step: flo
     seen = (sharp + np.float32(0.16) * haze + np.float32(0.015)) * fading
     photons = rng.poisson(seen * 140).astype(np.float32)
     counts = 110 + photons * 14 + rng.standard_normal(seen.shape, dtype=np.float32) * 9
-    recorded: NDArray[np.uint16] = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
-    return recorded
+    clipped: NDArray[np.uint16] = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+    return clipped
 
 
 def _renumbered(labels: Labels) -> Labels:
