@@ -22,11 +22,12 @@ from ._readers.image import IMAGE_SUFFIXES, is_tiff, read_image
 from ._readers.natural import natural_key
 from ._readers.tiff import TiffFrames
 from ._readers.video import VIDEO_SUFFIXES, VideoFrames
+from ._readers.volumes import FramesVolume, LazyArray, open_npy, open_tiff, open_zarr
 from ._readers.zarr import frames_from_zarr, is_zarr_group, is_zarr_path
 from .errors import FramesError
 from .pixels import MAX_PIXELS
 
-__all__ = ["Frames", "FramesSource", "LiveFrames", "OpenedFrames", "open_frames", "read_image"]
+__all__ = ["Frames", "FramesSource", "LiveFrames", "OpenedFrames", "open_array", "open_frames", "read_image"]
 
 
 class Frames(Protocol):
@@ -173,6 +174,38 @@ def _open_path(path: Path, axis: int | str | None, at: Mapping[int | str, int] |
         f"{path} is of no known kind; sequences are TIFF, zarr, .npy, folders of pictures, or videos "
         f"({', '.join(sorted(VIDEO_SUFFIXES))})"
     )
+
+
+def open_array(source: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[LazyArray, tuple[str, ...]]:
+    """A file as one array with all its axes, and their names; planes are read when the array is indexed.
+
+    Parameters
+    ----------
+    source : path of a TIFF, zarr array, OME-Zarr (its finest level), ``.npy`` file, picture, folder of them, or video
+    max_pixels : see `open_frames`
+
+    Returns
+    -------
+    The array, and for each axis a lower-case name such as ``"z"``, empty where the file does not tell.
+
+    Raises
+    ------
+    FramesError, ImageTooLargeError, MissingDependencyError
+        As in `open_frames`.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise FramesError(f"{path} does not exist; check the path")
+    if is_zarr_path(path):
+        return open_zarr(path)
+    if path.suffix.lower() == ".npy":
+        return open_npy(path)
+    if path.is_file() and (path.suffix.lower() in (".tif", ".tiff") or is_tiff(path)):
+        return open_tiff(path, max_pixels)
+    frames = _open_path(path, None, None, max_pixels)
+    array = FramesVolume(frames)
+    leading = ("",) if len(frames) > 1 else ()
+    return array, (*leading, "y", "x", *("s",) * (array.ndim - len(leading) - 2))
 
 
 def _open_npy(path: Path, axis: int | str | None, at: Mapping[int | str, int] | None, max_pixels: int) -> Reader:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError, FramesError
-from .axes import plan_axes
+from .axes import CHANNEL_AXES, plan_axes
 from .base import Reader, check_dtype, check_pixels
 from .tiff_check import check_tiff_whole
 
@@ -72,6 +72,28 @@ class TiffFrames(Reader):
         except BaseException:
             self._finalizer()
             raise
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of all axes of the file, in lower case."""
+        return tuple(name.lower() for name in self._series.axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels as they are stored."""
+        return np.dtype(self._series.dtype)
+
+    @property
+    def plane_axes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Lengths of the axes that planes are counted along, and those within a plane."""
+        return self._planes.shape, self._plane_shape
+
+    def read_plane(self, number: int) -> NDArray[Any]:
+        """A plane by its number along all axes that count planes; safe to call from several threads."""
+        with self._lock:
+            if self._is_closed:
+                raise FramesError(f"{self._path} has been closed; open it again")
+            return self._read_plane(number)
 
     def _arrange_planes(self) -> None:
         """Split the series' axes into those that count planes and those within a plane (one page)."""
@@ -156,6 +178,24 @@ class TiffFrames(Reader):
 
     def _release(self) -> None:
         self._finalizer()
+
+
+def open_series(path: Path, max_pixels: int) -> TiffFrames:
+    """The main series of a file whatever axes it has, for `TiffFrames.read_plane`.
+
+    Raises
+    ------
+    FramesError, ImageTooLargeError
+        As in `TiffFrames`.
+    """
+    with _naming_file(path), _open_file(path) as file:
+        series = _main_series(file, path)
+        names = [name.lower() for name in series.axes]
+    counted = [axis for axis, name in enumerate(names) if name not in ("y", "x", *CHANNEL_AXES)]
+    channels = [axis for axis, name in enumerate(names) if name in CHANNEL_AXES]
+    return TiffFrames(
+        path, counted[0] if counted else None, dict.fromkeys([*counted[1:], *channels[:-1]], 0), max_pixels
+    )
 
 
 def _read_errors() -> tuple[type[Exception], ...]:

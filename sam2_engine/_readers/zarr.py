@@ -41,10 +41,7 @@ def frames_from_zarr(
         zarr is not installed.
     """
     name = str(source) if isinstance(source, Path) else "the zarr source"
-    node = _open(source, max_pixels) if isinstance(source, Path) else source
-    axes: tuple[str, ...] | None = None
-    if is_zarr_group(node):
-        node, axes = _finest_level(node, name)
+    node, axes = array_from_zarr(source)
     if axes is None:
         frames = frames_from_array(node, axis, at, name)
     else:
@@ -53,7 +50,22 @@ def frames_from_zarr(
     return frames
 
 
-def _open(path: Path, max_pixels: int) -> Any:
+def array_from_zarr(source: Any) -> tuple[Any, tuple[str, ...] | None]:
+    """The zarr array of a path, an array or a group, of a multi-scale group the finest level, with its axes' names.
+
+    Names are lower-case, None where the metadata do not tell them.
+
+    Raises
+    ------
+    FramesError, MissingDependencyError
+        As in `frames_from_zarr`.
+    """
+    name = str(source) if isinstance(source, Path) else "the zarr source"
+    node = _open(source) if isinstance(source, Path) else source
+    return _finest_level(node, name) if is_zarr_group(node) else (node, None)
+
+
+def _open(path: Path) -> Any:
     try:
         import zarr
     except ImportError as error:
