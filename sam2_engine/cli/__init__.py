@@ -1,4 +1,4 @@
-"""The command line: ``sam2 demo``, ``segment``, ``track``, ``models``, ``info``, ``train``,
+"""The command line: ``sam2 demo``, ``segment``, ``track``, ``replay``, ``models``, ``info``, ``train``,
 ``finetune`` and ``evaluate``.
 
 Results go to files and to standard output, the way there to standard error. Exit codes: 0 done, 1 it could not be done
@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from ..errors import EngineError
-from . import demo, evaluate, finetune, info, models, options, segment, track, train
+from . import demo, evaluate, finetune, info, models, options, replay, segment, track, train
 from .console import INTERRUPTED
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (demo, segment, track, models, info, train, finetune, evaluate)
+_COMMANDS = (demo, segment, track, replay, models, info, train, finetune, evaluate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

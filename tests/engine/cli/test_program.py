@@ -22,11 +22,11 @@ def test_help_comes_without_loading_anything_heavy() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(engine_file).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("demo", "segment", "track", "models", "info", "train", "evaluate"):
+    for command in ("demo", "segment", "track", "replay", "models", "info", "train", "evaluate"):
         assert f"\n    {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "segment", "track", "models", "info", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["demo", "segment", "track", "replay", "models", "info", "train", "evaluate"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"usage: sam2 {command}" in capsys.readouterr()[0]

@@ -1,0 +1,117 @@
+"""The seam between ``sam2 replay`` and the programs whose projects it replays; the engine knows none of them.
+
+A program names a `Replay` function under the entry point group `GROUP` of its package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from .errors import MissingDependencyError
+from .export.spaces import ImageSpace, Progress, label_planes
+from .tracking import Tracker
+
+GROUP = "sam2.replay"
+
+LoadTracker = Callable[[str], Tracker]
+"""Loads the model of a name or path."""
+
+
+class Step(Protocol):
+    """How far it is; `total` may change on the way."""
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def what(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replayed:
+    """What came out.
+
+    Attributes
+    ----------
+    labels : of the picture's axes, read plane by plane
+    saved : the labels that the project held
+    space : axes and sizes of both
+    parents : daughter → mother
+    image, channel_axis : intensities, for measuring
+    num_actions, num_objects : how much was done, and what is there
+    model : the weights' name
+    notes : what a person should know, such as that the weights are not those of the project
+    """
+
+    labels: Any
+    saved: Any
+    space: ImageSpace
+    parents: Mapping[int, int]
+    image: Any
+    channel_axis: int | None
+    num_actions: int
+    num_objects: int
+    model: str
+    notes: tuple[str, ...] = field(default=())
+
+
+class Replay(Protocol):
+    """Does again what a project tells.
+
+    The generator's return value is the result; closing it stops. `image` takes the place of the picture's own path,
+    `model` that of the weights' name.
+    """
+
+    def __call__(
+        self, project: Path, load_tracker: LoadTracker, *, image: Path | None = None, model: str | None = None
+    ) -> Iterator[Step]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How two label arrays differ: planes with a difference of all planes, and pixels on them."""
+
+    planes: int
+    of_planes: int
+    pixels: int
+
+
+def difference(one: Any, other: Any, space: ImageSpace, progress: Progress | None = None) -> Difference:
+    """Compare labels plane by plane.
+
+    Raises
+    ------
+    ShapeError
+        Of other axes than `space`.
+    """
+    planes, others = label_planes(one, space), label_planes(other, space)
+    pixels = [
+        int(np.count_nonzero(plane != others.read(time, slice_))) for time, slice_, plane in planes.walk(progress)
+    ]
+    return Difference(sum(count > 0 for count in pixels), len(pixels), sum(pixels))
+
+
+def find_replay() -> Replay:
+    """The function of the program that is installed.
+
+    Raises
+    ------
+    MissingDependencyError
+        There is none.
+    """
+    from importlib.metadata import entry_points
+
+    for found in entry_points(group=GROUP):
+        replay: Replay = found.load()
+        return replay
+    raise MissingDependencyError(
+        "no program whose projects could be replayed is installed: pip install 'sam2-tools[napari]'"
+    )
