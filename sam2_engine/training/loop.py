@@ -6,6 +6,7 @@ step n draws all that is random from the seed and n, and everything that steps h
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import math
@@ -51,6 +52,9 @@ MAX_BAD_STEPS = 20
 
 SAVE_SECONDS = 300.0
 """A state is never older than this, however slow the steps are."""
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's ``prctl``: the signal that a process gets when its parent has died."""
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -154,7 +158,7 @@ def _made_steps(run: Run, steps: Steps, workers: int, team: Team) -> Iterator[St
         multiprocessing_context="fork" if workers and can_fork else None,
         # Its own generator: the loader must not draw from the global one.
         generator=torch.Generator(),
-        worker_init_fn=_leave_signals_to_parent,
+        worker_init_fn=_begin_worker,
     )
     batches = iter(loader)
     while True:
@@ -170,10 +174,16 @@ def _made_steps(run: Run, steps: Steps, workers: int, team: Team) -> Iterator[St
         yield step
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    """A terminal's and a cluster's wish to stop reaches all processes; workers end with the one that started them."""
+def _begin_worker(worker: int) -> None:
+    """Leave wishes to stop to the process that trains, and end when it ends, however it does.
+
+    A terminal and a cluster send these to all processes. A worker whose batches nobody takes any more would wait for
+    ever, and hold its memory.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def train_step(run: Run, step: Step, config: TrainConfig, started: float, team: Team) -> StepReport:
