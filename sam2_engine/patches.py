@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,16 @@ class MaskPatch:
         box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         bits = zlib.compress(np.packbits(box).tobytes(), level=1)
         return cls(int(rows[0]), int(columns[0]), box.shape[0], box.shape[1], int(np.count_nonzero(box)), bits)
+
+    @classmethod
+    def of_pixels(cls, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> MaskPatch:
+        """The mask of some pixels ``[N]``."""
+        if not len(rows):
+            return EMPTY_PATCH
+        row, column = int(rows.min()), int(columns.min())
+        box = np.zeros((int(rows.max()) - row + 1, int(columns.max()) - column + 1), np.bool_)
+        box[rows - row, columns - column] = True
+        return cls.pack(box).moved(row, column)
 
     @property
     def is_empty(self) -> bool:
@@ -169,3 +181,16 @@ def union(patches: Iterable[MaskPatch]) -> MaskPatch:
     for patch in patches:
         joined = joined.plus(patch)
     return joined
+
+
+def label_patches(plane: NDArray[np.integer], wanted: Collection[int] | None = None) -> dict[int, MaskPatch]:
+    """Masks of the labels of a plane ``[H, W]``, 0 being none; of the wanted ones only where given."""
+    ndimage: Any = import_module("scipy.ndimage")
+    values, owner = np.unique(plane, return_inverse=True)
+    boxes = ndimage.find_objects(owner.reshape(plane.shape) + 1)
+    found = {}
+    for value, box in zip(values.tolist(), boxes, strict=True):
+        if value and (wanted is None or value in wanted):
+            patch = MaskPatch.pack(plane[box] == value)
+            found[value] = patch.moved(box[0].start, box[1].start)
+    return found

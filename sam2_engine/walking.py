@@ -1,0 +1,304 @@
+"""Prompts answered and objects tracked from masks alone.
+
+A `Session` keeps memories and goes on from them. A `Walker` keeps none: it makes them again, from the masks on the
+prompted frames and on the frame before, whenever it sets out. What it finds depends on pictures, prompts and masks
+only, so those are all that has to be kept, undone or saved.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .deciding import Cleaning, FrameDecider
+from .frames import Frames, open_frames
+from .geometry import Resize
+from .legs import Leg
+from .looking import WindowChoice, rule_for
+from .memory import Direction, MemoryEntry
+from .patches import MaskPatch
+from .prompts import Click, ObjectId, Prompts
+from .track import PackedMask, Track
+from .tracking import Tracker
+
+FEATURE_BYTES = 256 * 2**20
+MAX_ANCHORS = 4
+"""Prompted frames that a leg remembers, the nearest ones."""
+
+MAX_BATCH = 16
+"""Objects that are tracked at once; more would need memory without being faster."""
+
+KEPT_ANSWERS = 128
+
+Known = Callable[[ObjectId, int], MaskPatch | None]
+"""The mask of an object on a frame, None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found of an object on a frame.
+
+    Attributes
+    ----------
+    patch : the mask
+    iou : predicted IoU, 0 to 1
+    object_score : probability that the object is there
+    """
+
+    patch: MaskPatch
+    iou: float
+    object_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stride:
+    """One frame of a walk.
+
+    Attributes
+    ----------
+    frame, direction : where it came to
+    found : of each object on its way
+    given_up : objects that were not there for too long → frames of their leg that are left
+    """
+
+    frame: int
+    direction: Direction
+    found: Mapping[ObjectId, Answer]
+    given_up: Mapping[ObjectId, range]
+
+
+class Walker:
+    """Finds objects on the frames of one sequence.
+
+    Parameters
+    ----------
+    frames : anything `sam2_engine.frames.open_frames` takes
+    tracker : model and placement
+    cleaning : what is done to masks
+    feature_bytes : memory that the features of recent frames may take
+    window : as in `Session`
+
+    Notes
+    -----
+    May be used from several threads; calls wait for each other.
+    """
+
+    def __init__(
+        self,
+        frames: Any,
+        tracker: Tracker,
+        *,
+        cleaning: Cleaning | None = None,
+        feature_bytes: int = FEATURE_BYTES,
+        window: WindowChoice = None,
+    ) -> None:
+        self.frames: Frames = open_frames(frames)
+        self.tracker = tracker
+        self.cleaning = cleaning or Cleaning()
+        self.rule = rule_for(tracker.config, window)
+        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule)
+        self._answers: OrderedDict[Hashable, MemoryEntry] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def encode(self, frame: int) -> None:
+        """Bring a frame's features into the cache, where a model looks at whole frames; otherwise read it once."""
+        with self._lock:
+            if self.rule is None:
+                self._decider.encoded(frame)
+            else:
+                self._decider.looker(frame)
+                self.frames[frame]
+
+    def answer(self, frame: int, steps: Sequence[Prompts], base: MaskPatch | None = None) -> Answer:
+        """What prompts on a frame mean.
+
+        A box is answered first, then clicks refine the answer one at a time, as if each had been asked when it was
+        given; so an answer does not depend on how often one asked.
+
+        Parameters
+        ----------
+        steps : given one after the other, such as a drawn mask and then clicks
+        base : a mask that was there before, to be refined
+
+        Raises
+        ------
+        PromptError
+            Nothing said, or something outside the image.
+        """
+        with self._lock:
+            track = Track(self.tracker.default_policy())
+            if base is not None and not base.is_empty:
+                track.masks[frame] = PackedMask.pack(base.unpack(self.frames.size), 1.0)
+            key: tuple[Hashable, ...] = (frame, base)
+            entry: MemoryEntry | None = None
+            for prompts in _one_at_a_time(steps):
+                self._check(prompts)
+                key = (*key, _key(prompts))
+                entry = self._answers.get(key)
+                if entry is None:
+                    entry = self._decider.answer(track, frame, prompts, from_scratch=False)
+                self._keep_answer(key, entry)
+                track.prompts[frame], track.drafts[frame] = Prompts(), entry
+            assert entry is not None, "prompts that pass the check have at least one step"
+            return self._handed_out([entry])[0]
+
+    def walk(
+        self,
+        legs: Sequence[Leg],
+        anchors: Mapping[ObjectId, Sequence[int]],
+        known: Known,
+        *,
+        patience: int = 0,
+    ) -> Iterator[Stride]:
+        """Track objects along their legs, those on the same frame together; first forward, then backward.
+
+        Parameters
+        ----------
+        legs : see `sam2_engine.legs.plan_legs`
+        anchors : object → frames with a mask that a person said something about
+        known : gives masks of anchors, and of the frames that legs go on from
+        patience : an object that is absent from so many frames in a row is given up for the rest of its leg; 0 never
+        """
+        prompted: dict[tuple[ObjectId, int], MemoryEntry] = {}
+        directions: tuple[Direction, ...] = (1, -1)
+        for direction in directions:
+            open_legs = {leg: 0 for leg in legs if leg.direction == direction}
+            frames = {frame for leg in open_legs for frame in leg.frames}
+            tracks: dict[Leg, Track] = {}
+            for frame in sorted(frames, reverse=direction == -1):
+                here = [leg for leg in open_legs if frame in leg.frames]
+                if not here:
+                    continue
+                for leg in here:
+                    if leg not in tracks:
+                        tracks[leg] = self._prepared(leg, anchors[leg.obj], known, prompted)
+                found = self._step(frame, direction, {leg: tracks[leg] for leg in here})
+                given_up = _impatient(open_legs, here, found, frame, patience)
+                for leg in here:
+                    if leg.last == frame or leg not in open_legs:
+                        tracks.pop(leg, None)
+                yield Stride(frame, direction, {leg.obj: found[leg] for leg in here}, given_up)
+
+    # How it is done
+
+    def _step(self, frame: int, direction: Direction, tracks: Mapping[Leg, Track]) -> dict[Leg, Answer]:
+        legs = list(tracks)
+        entries: list[MemoryEntry] = []
+        with self._lock:
+            for start in range(0, len(legs), MAX_BATCH):
+                batch = {leg: tracks[leg] for leg in legs[start : start + MAX_BATCH]}
+                found = self._decider.step(frame, direction, {leg: track for leg, track in batch.items()})
+                entries += [found[leg] for leg in batch]
+            return dict(zip(legs, self._handed_out(entries), strict=True))
+
+    def _prepared(
+        self,
+        leg: Leg,
+        anchors: Sequence[int],
+        known: Known,
+        prompted: dict[tuple[ObjectId, int], MemoryEntry],
+    ) -> Track:
+        """A track that remembers the anchors nearest to a leg's start, and the frame before it."""
+        track = Track(self.tracker.default_policy())
+        before = leg.first - leg.direction
+        with self._lock:
+            for frame in sorted(anchors, key=lambda anchor: abs(anchor - before))[:MAX_ANCHORS]:
+                patch = known(leg.obj, frame)
+                if patch is None or patch.is_empty:
+                    continue
+                if (leg.obj, frame) not in prompted:
+                    prompted[leg.obj, frame] = self._memory(frame, patch, None)
+                track.bank.put(prompted[leg.obj, frame])
+            patch = known(leg.obj, before)
+            if before not in anchors and patch is not None and not patch.is_empty:
+                track.bank.put(self._memory(before, patch, leg.direction))
+        return track
+
+    def _memory(self, frame: int, patch: MaskPatch, direction: Direction | None) -> MemoryEntry:
+        """The memory that a mask leaves: of a prompted frame, or of one that was tracked in a direction."""
+        track = Track(self.tracker.default_policy())
+        mask = Prompts(mask=patch.unpack(self.frames.size))
+        track.drafts[frame] = self._decider.answer(track, frame, mask, from_scratch=True)
+        if direction is not None:
+            track.passed[frame] = direction
+        self._decider.settle(track, corrections_stay=direction is None)
+        entry = track.bank.get(frame)
+        assert entry is not None, "what is settled is in the bank"
+        return entry
+
+    def _handed_out(self, entries: Sequence[MemoryEntry]) -> list[Answer]:
+        """Masks at image size, one plane at a time."""
+        scores = [float(entry.object_score.sigmoid()) for entry in entries]
+        return [
+            Answer(patch, entry.iou, score)
+            for patch, entry, score in zip(self._patches(entries), entries, scores, strict=True)
+        ]
+
+    def _patches(self, entries: Sequence[MemoryEntry]) -> Iterator[MaskPatch]:
+        if not self.cleaning.exclusive:
+            for entry in entries:
+                yield MaskPatch.pack((self._plane(entry) > 0).cpu().numpy())
+            return
+        best = torch.zeros(self.frames.size, device=self.tracker.placement.device)
+        owner = torch.full(self.frames.size, -1, dtype=torch.int32, device=best.device)
+        for number, entry in enumerate(entries):
+            plane = self._plane(entry)
+            owner[plane > best] = number
+            best = torch.maximum(best, plane)
+        for number in range(len(entries)):
+            yield MaskPatch.pack((owner == number).cpu().numpy())
+
+    def _plane(self, entry: MemoryEntry) -> Tensor:
+        """Mask logits ``[H, W]``."""
+        cleaning = Cleaning(self.cleaning.max_hole_area, self.cleaning.max_island_area)
+        return self._decider.image_logits([entry], cleaning)[0, 0]
+
+    def _keep_answer(self, key: Hashable, entry: MemoryEntry) -> None:
+        self._answers[key] = entry
+        self._answers.move_to_end(key)
+        while len(self._answers) > KEPT_ANSWERS:
+            self._answers.popitem(last=False)
+
+    def _check(self, prompts: Prompts) -> None:
+        resize = Resize(self.frames.size, self.tracker.config.image_side)
+        for click in prompts.clicks:
+            resize.check_click(click)
+        if prompts.box is not None:
+            resize.clip_box(prompts.box)
+        if prompts.mask is not None:
+            resize.check_mask(prompts.mask)
+
+
+def _one_at_a_time(steps: Sequence[Prompts]) -> Iterator[Prompts]:
+    for step in steps:
+        if step.mask is not None:
+            yield step
+            continue
+        if step.box is not None:
+            yield Prompts(box=step.box)
+        for count in range(1, len(step.clicks) + 1):
+            yield Prompts(step.clicks[:count], step.box)
+
+
+def _key(prompts: Prompts) -> Hashable:
+    clicks: tuple[Click, ...] = prompts.clicks
+    return clicks, prompts.box, None if prompts.mask is None else MaskPatch.pack(prompts.mask)
+
+
+def _impatient(
+    open_legs: dict[Leg, int], here: Sequence[Leg], found: Mapping[Leg, Answer], frame: int, patience: int
+) -> dict[ObjectId, range]:
+    """Count empty frames of each leg; those with too many are taken out."""
+    given_up: dict[ObjectId, range] = {}
+    for leg in here:
+        open_legs[leg] = open_legs[leg] + 1 if found[leg].patch.is_empty else 0
+        if patience and open_legs[leg] >= patience:
+            del open_legs[leg]
+            given_up[leg.obj] = leg.rest_after(frame)
+    return given_up
