@@ -93,9 +93,11 @@ def difference(one: Any, other: Any, space: ImageSpace, progress: Progress | Non
         Of other axes than `space`.
     """
     planes, others = label_planes(one, space), label_planes(other, space)
-    pixels = [
-        int(np.count_nonzero(plane != others.read(time, slice_))) for time, slice_, plane in planes.walk(progress)
-    ]
+    pixels = []
+    for time, slice_, plane in planes.walk():
+        pixels.append(int(np.count_nonzero(plane != others.read(time, slice_))))
+        if progress is not None:
+            progress(len(pixels), len(planes))
     return Difference(sum(count > 0 for count in pixels), len(pixels), sum(pixels))
 
 

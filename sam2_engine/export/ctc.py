@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_folder
 from ..errors import ExportError
-from .spaces import ImageSpace, Planes, Progress, label_planes
+from .spaces import ImageSpace, Planes, Progress, Steps, finish, label_planes
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def write_ctc(
     folder : usually called ``01_RES``; an earlier result there is replaced
     labels : integers ≥ 0 of any array kind, axes as `space` says, T among them
     parents : label → label of the object it came from by a division
-    progress : counts every plane twice; see `Progress`
+    progress : counts every plane twice; see `Progress`; `ctc_steps` does the same as a generator
 
     Returns
     -------
@@ -119,20 +119,29 @@ def write_ctc(
     ShapeError
         As in `Planes`.
     """
+    return finish(ctc_steps(folder, labels, space, parents), progress)
+
+
+def ctc_steps(
+    folder: str | os.PathLike[str], labels: Any, space: ImageSpace, parents: Mapping[int, int] | None = None
+) -> Steps[tuple[TrackRow, ...]]:
+    """`write_ctc` plane by plane, see `Steps`."""
     from tifffile import imwrite
 
     planes = label_planes(labels, space)
     if "T" not in space.axes:
         raise ExportError(f"the Cell Tracking Challenge is about time-lapses, these labels have the axes {space.axes}")
-    half, total = _halves(progress, len(planes))
-    tracks = continuous_tracks(_seen(planes, half), parents or {})
+    seen = yield from _seen(planes)
+    tracks = continuous_tracks(seen, parents or {})
     if tracks.rows and tracks.rows[-1].label > _HIGHEST:
         raise ExportError(f"the format holds labels up to {_HIGHEST}, got {tracks.rows[-1].label}; relabel them first")
     digits = max(3, len(str(planes.num_times - 1)))
     with atomic_folder(folder, lambda entry: _OURS.fullmatch(entry.name) is not None) as temporary:
-        for time, volume in _volumes(planes, total):
-            written = _relabelled(volume, tracks.renamed.get(time, {}))
+        for time in range(planes.num_times):
+            volume = [planes.read(time, slice_) for slice_ in range(planes.num_slices)]
+            written = _relabelled(np.stack(volume) if "Z" in space.axes else volume[0], tracks.renamed.get(time, {}))
             imwrite(temporary / f"mask{time:0{digits}d}.tif", written, photometric="minisblack", compression="zlib")
+            yield len(planes) + (time + 1) * planes.num_slices, 2 * len(planes)
         text = "".join(f"{row.label} {row.first} {row.last} {row.parent}\n" for row in tracks.rows)
         Path(temporary, TRACKS_FILE).write_text(text, encoding="ascii")
     return tracks.rows
@@ -153,25 +162,17 @@ def _stretches(times: Sequence[int]) -> list[list[int]]:
     return [part.tolist() for part in np.split(array, np.flatnonzero(np.diff(array) > 1) + 1)]
 
 
-def _seen(planes: Planes, progress: Progress | None) -> dict[int, list[int]]:
+def _seen(planes: Planes) -> Steps[dict[int, list[int]]]:
+    """Label → time points it is on, ascending."""
     seen: dict[int, list[int]] = {}
-    for time, _, plane in planes.walk(progress):
+    for time, slice_, plane in planes.walk():
         for label in np.unique(plane).tolist():
             times = seen.setdefault(int(label), [])
             if not times or times[-1] != time:
                 times.append(time)
+        yield planes.number(time, slice_) + 1, 2 * len(planes)
     seen.pop(0, None)
     return seen
-
-
-def _volumes(planes: Planes, progress: Progress | None) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Time points with labels ``[H, W]``, or ``[Z, H, W]`` of a stack."""
-    gathered: list[NDArray[Any]] = []
-    for time, _, plane in planes.walk(progress):
-        gathered.append(plane)
-        if len(gathered) == planes.num_slices:
-            yield time, gathered[0] if planes.num_slices == 1 else np.stack(gathered)
-            gathered = []
 
 
 def _relabelled(volume: NDArray[Any], renamed: Mapping[int, int]) -> NDArray[np.uint16]:
@@ -179,13 +180,3 @@ def _relabelled(volume: NDArray[Any], renamed: Mapping[int, int]) -> NDArray[np.
     for label, track in renamed.items():
         written[volume == label] = track
     return written
-
-
-def _halves(progress: Progress | None, count: int) -> tuple[Progress | None, Progress | None]:
-    """Progress of two passes as one."""
-    if progress is None:
-        return None, None
-    return (
-        lambda done, _: progress(done, 2 * count),
-        lambda done, _: progress(count + done, 2 * count),
-    )

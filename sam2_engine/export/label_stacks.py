@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..outputs import FrameMasks
 from ..prompts import ObjectId
 from .coco import CocoDataset, coco_dataset, write_coco
 from .labels import LabelAxes, LabelWriter
-from .spaces import ImageSpace, Planes, Progress, label_planes
+from .spaces import ImageSpace, Planes, Progress, Steps, finish, label_planes
 
 _MICROMETRES = {"nm": 1e-3, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -31,13 +31,18 @@ def write_label_tiff(
     Parameters
     ----------
     labels : integers ≥ 0 of any array kind, axes as `space` says
-    progress : see `Progress`
+    progress : see `Progress`; `label_tiff_steps` does the same as a generator
 
     Raises
     ------
     ExportError, ShapeError
         As in `LabelWriter` and `Planes`.
     """
+    finish(label_tiff_steps(path, labels, space), progress)
+
+
+def label_tiff_steps(path: str | os.PathLike[str], labels: Any, space: ImageSpace) -> Steps[None]:
+    """`write_label_tiff` plane by plane, see `Steps`."""
     planes = label_planes(labels, space)
     height, width = (_length(space, letter, _MICROMETRES) for letter in "YX")
     with LabelWriter(
@@ -50,8 +55,10 @@ def write_label_tiff(
         step=_length(space, "Z", _MICROMETRES) if "Z" in space.axes else _length(space, "T", _SECONDS),
         time_step=_length(space, "T", _SECONDS),
     ) as writer:
-        for time, slice_, plane in planes.walk(progress):
-            writer.write(time * planes.num_slices + slice_, plane)
+        for time, slice_, plane in planes.walk():
+            number = planes.number(time, slice_)
+            writer.write(number, plane)
+            yield number + 1, len(planes)
 
 
 def label_coco(
@@ -73,13 +80,25 @@ def label_coco(
     ShapeError
         As in `Planes`.
     """
+    return finish(label_coco_steps(labels, space, file_names=file_names), progress)
+
+
+def label_coco_steps(
+    labels: Any, space: ImageSpace, *, file_names: Callable[[int, int], str] | None = None
+) -> Steps[CocoDataset]:
+    """`label_coco` plane by plane, see `Steps`."""
     planes = label_planes(labels, space)
     name = file_names or _plane_namer(space, planes)
-    return coco_dataset(
-        _frame_masks(planes, progress),
-        planes.size,
-        file_names=lambda frame: name(*divmod(frame, planes.num_slices)),
-    )
+    dataset = coco_dataset([], planes.size)
+    for time, slice_, plane in planes.walk():
+        number = planes.number(time, slice_)
+        found = FrameMasks(number, PlaneMasks(plane), {})
+        part = coco_dataset([found], planes.size, file_names=lambda frame: name(*divmod(frame, planes.num_slices)))
+        first = len(dataset["annotations"])
+        dataset["images"] += part["images"]
+        dataset["annotations"] += [{**one, "id": first + one["id"]} for one in part["annotations"]]
+        yield number + 1, len(planes)
+    return dataset
 
 
 def write_label_coco(path: str | os.PathLike[str], labels: Any, space: ImageSpace, **options: Any) -> None:
@@ -92,14 +111,23 @@ def write_label_coco(path: str | os.PathLike[str], labels: Any, space: ImageSpac
     write_coco(path, label_coco(labels, space, **options))
 
 
-def masks_of_labels(plane: NDArray[Any]) -> dict[ObjectId, NDArray[np.bool_]]:
-    """Label → mask of every object of a plane ``[H, W]``."""
-    return {int(value): plane == value for value in np.unique(plane) if value != 0}
+class PlaneMasks(Mapping[ObjectId, NDArray[np.bool_]]):
+    """Label → mask of every object of a plane ``[H, W]``; each is made when it is asked for, to hold one at a time."""
 
+    def __init__(self, plane: NDArray[Any]) -> None:
+        self._plane = plane
+        self._values = [value for value in np.unique(plane).tolist() if value]
 
-def _frame_masks(planes: Planes, progress: Progress | None) -> Iterator[FrameMasks]:
-    for time, slice_, plane in planes.walk(progress):
-        yield FrameMasks(time * planes.num_slices + slice_, masks_of_labels(plane), {})
+    def __getitem__(self, label: ObjectId) -> NDArray[np.bool_]:
+        if label not in self._values:
+            raise KeyError(label)
+        return np.asarray(self._plane == label)
+
+    def __iter__(self) -> Iterator[ObjectId]:
+        return (int(value) for value in self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def _plane_namer(space: ImageSpace, planes: Planes) -> Callable[[int, int], str]:

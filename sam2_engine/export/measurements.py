@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_path
 from ..errors import ShapeError
-from .spaces import ImageSpace, Planes, Progress, label_planes
+from .spaces import ImageSpace, Planes, Progress, Steps, finish, label_planes
 
 Table = Mapping[str, NDArray[Any]]
 """Columns of equal length by name."""
@@ -91,13 +91,26 @@ def measure_labels(
         only
     channel_axis : position of the channels in `image`; of RGB it is -1
     channel_names : end of the columns' names; ``c0``, ``c1`` … when not given, nothing but ``mean`` for one channel
-    progress : see `Progress`
+    progress : see `Progress`; `measure_steps` does the same as a generator
 
     Raises
     ------
     ShapeError
         Labels and image of different sizes, another number of names than channels, or as in `Planes`.
     """
+    steps = measure_steps(labels, space, image, channel_axis=channel_axis, channel_names=channel_names)
+    return finish(steps, progress)
+
+
+def measure_steps(
+    labels: Any,
+    space: ImageSpace,
+    image: Any = None,
+    *,
+    channel_axis: int | None = None,
+    channel_names: Sequence[str] | None = None,
+) -> Steps[Measurements]:
+    """`measure_labels` plane by plane, see `Steps`."""
     planes = label_planes(labels, space)
     pictures = None if image is None else Planes(image, space, channel_axis)
     if pictures is not None and (len(pictures), pictures.size) != (len(planes), planes.size):
@@ -106,10 +119,11 @@ def measure_labels(
             "measure the image that the labels belong to"
         )
     names = _channel_names(pictures, channel_names)
-    found = [
-        _plane_regions(plane, time, slice_, None if pictures is None else pictures.read(time, slice_))
-        for time, slice_, plane in planes.walk(progress)
-    ]
+    found = []
+    for time, slice_, plane in planes.walk():
+        picture = None if pictures is None or not plane.any() else pictures.read(time, slice_)
+        found.append(_plane_regions(plane, time, slice_, picture))
+        yield planes.number(time, slice_) + 1, len(planes)
     return _tables(_joined(found, len(names)), space, names)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..atomic import atomic_folder
 from ..errors import ExportError, MissingDependencyError
-from .spaces import ImageSpace, Planes, Progress, label_planes
+from .spaces import ImageSpace, Planes, Progress, Steps, finish, label_planes
 
 NgffVersion = Literal["0.4", "0.5"]
 
@@ -56,7 +56,7 @@ def write_ome_zarr(
     labels : integers ≥ 0 of any array kind, axes as `space` says; bool becomes uint8
     version : of the format
     num_levels : of resolution, each half as wide and high as the one before; None makes the last at most 512 wide
-    progress : see `Progress`
+    progress : see `Progress`; `ome_zarr_steps` does the same as a generator
 
     Raises
     ------
@@ -67,6 +67,19 @@ def write_ome_zarr(
     MissingDependencyError
         zarr is not installed.
     """
+    finish(ome_zarr_steps(path, labels, space, version=version, num_levels=num_levels, name=name), progress)
+
+
+def ome_zarr_steps(
+    path: str | os.PathLike[str],
+    labels: Any,
+    space: ImageSpace,
+    *,
+    version: NgffVersion = "0.5",
+    num_levels: int | None = None,
+    name: str = "labels",
+) -> Steps[None]:
+    """`write_ome_zarr` plane by plane, see `Steps`."""
     zarr = _require_zarr()
     if version not in ("0.4", "0.5"):
         raise ExportError(f"OME-Zarr is written in version 0.4 or 0.5, got {version!r}")
@@ -76,11 +89,11 @@ def write_ome_zarr(
     with atomic_folder(path, _is_zarr_entry) as folder:
         group = zarr.open_group(str(folder), mode="w", zarr_format=3 if version == "0.5" else 2)
         levels = [_make_level(group, level, planes, space_out) for level in range(num_levels)]
-        for time, slice_, plane in planes.walk(progress):
+        for time, slice_, plane in planes.walk():
             at = tuple({"T": time, "Z": slice_}[letter] for letter in space_out.axes[:-2])
-            for level, array in enumerate(levels):
-                if plane.any():
-                    array[at] = plane[:: 2**level, :: 2**level]
+            for level, array in enumerate(levels if plane.any() else ()):
+                array[at] = plane[:: 2**level, :: 2**level]
+            yield planes.number(time, slice_) + 1, len(planes)
         group.attrs.update(_metadata(space_out, num_levels, version, name))
 
 

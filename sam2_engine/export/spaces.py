@@ -6,14 +6,19 @@ Letters: T time points · Z slices · H W image · C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShapeError
+
+T = TypeVar("T")
+
+Steps = Generator[tuple[int, int], None, T]
+"""Yields (planes done, planes in all) after every plane and returns the result; closing it stops, leaving nothing."""
 
 Progress = Callable[[int, int], None]
 """Called with (planes done, planes in all) after every plane; raising in it stops the export, leaving nothing."""
@@ -174,15 +179,30 @@ class Planes:
         index = tuple(at.get(letter, slice(None)) for letter in self._letters)
         return np.asarray(self._array[index]).transpose(self._order)
 
-    def walk(self, progress: Progress | None = None) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    def walk(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
         """(time, slice, plane) of all planes, time points one after the other."""
-        done = 0
         for time in range(self.num_times):
             for slice_ in range(self.num_slices):
                 yield time, slice_, self.read(time, slice_)
-                done += 1
-                if progress is not None:
-                    progress(done, len(self))
+
+    def number(self, time: int, slice_: int) -> int:
+        """Position of a plane in `walk`, from 0 on."""
+        return time * self.num_slices + slice_
+
+
+def finish(steps: Steps[T], progress: Progress | None = None) -> T:
+    """Go through all steps and give the result."""
+    try:
+        while True:
+            try:
+                done = next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if progress is not None:
+                progress(*done)
+    finally:
+        steps.close()
 
 
 def label_planes(labels: Any, space: ImageSpace) -> Planes:

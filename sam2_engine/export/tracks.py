@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShapeError
-from .measurements import Measurements, Table, measure_labels, write_table
-from .spaces import ImageSpace, Progress
+from .measurements import Measurements, Table, measure_steps, write_table
+from .spaces import ImageSpace, Progress, Steps, finish
 
 
 def track_points(measured: Measurements) -> NDArray[np.float64]:
@@ -69,6 +69,14 @@ def write_tracks_csv(
     ExportError, ShapeError
         Not writable; no axis of time, or as in `Planes`.
     """
+    finish(tracks_csv_steps(path, labels, space, parents), progress)
+
+
+def tracks_csv_steps(
+    path: str | os.PathLike[str], labels: Any, space: ImageSpace, parents: Mapping[int, int] | None = None
+) -> Steps[None]:
+    """`write_tracks_csv` plane by plane, see `Steps`."""
     if "T" not in space.axes:
         raise ShapeError(f"tracks need time points; these labels have the axes {space.axes}")
-    write_table(path, track_table(measure_labels(labels, space, progress=progress), parents))
+    measured = yield from measure_steps(labels, space)
+    write_table(path, track_table(measured, parents))

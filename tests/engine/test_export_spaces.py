@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sam2_engine.errors import ShapeError
-from sam2_engine.export.spaces import ImageSpace, Planes, label_planes
+from sam2_engine.export.spaces import ImageSpace, Planes, Steps, finish, label_planes
 
 
 class Counted:
@@ -91,11 +91,21 @@ def test_channels_come_last(channel_axis: int) -> None:
     np.testing.assert_array_equal(planes.read(0, 1), image[1])
 
 
-def test_progress_counts_planes_and_can_stop() -> None:
-    planes = Planes(np.zeros((2, 3, 4, 5)), ImageSpace("TZYX"))
+def test_steps_give_their_result_and_tell_how_far_they_are() -> None:
+    def steps() -> Steps[str]:
+        yield 1, 2
+        yield 2, 2
+        return "done"
+
     seen: list[tuple[int, int]] = []
-    list(planes.walk(lambda done, total: seen.append((done, total))))
-    assert seen == [(done, 6) for done in range(1, 7)]
+    assert finish(steps(), lambda done, total: seen.append((done, total))) == "done"
+    assert seen == [(1, 2), (2, 2)]
+    assert finish(steps()) == "done"
+
+
+def test_planes_are_numbered_in_the_order_they_come() -> None:
+    planes = Planes(np.zeros((2, 3, 4, 5)), ImageSpace("TZYX"))
+    assert [planes.number(time, slice_) for time, slice_, _ in planes.walk()] == list(range(6))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5), (0, 4, 5)])

@@ -12,7 +12,18 @@ import tifffile
 from numpy.typing import NDArray
 
 from sam2_engine.errors import ExportError
-from sam2_engine.export import ImageSpace, decode_rle, label_coco, write_label_coco, write_label_tiff, write_ome_zarr
+from sam2_engine.export import (
+    ImageSpace,
+    ctc_steps,
+    decode_rle,
+    label_coco,
+    label_tiff_steps,
+    ome_zarr_steps,
+    tracks_csv_steps,
+    write_label_coco,
+    write_label_tiff,
+    write_ome_zarr,
+)
 from sam2_engine.frames import open_frames
 
 AXES = ["YX", "ZYX", "TYX", "TZYX"]
@@ -137,6 +148,18 @@ def test_an_earlier_zarr_is_replaced_as_a_whole_but_nothing_else_is(tmp_path: Pa
     with pytest.raises(ExportError, match=r"holds other things, such as 'notes\.txt'"):
         write_ome_zarr(path, np.ones((2, 8, 8), np.uint8), ImageSpace("ZYX"))
     assert (path / "notes.txt").read_text() == "mine" and (path / "0").is_dir()
+
+
+@pytest.mark.parametrize("make", [label_tiff_steps, ome_zarr_steps, ctc_steps, tracks_csv_steps])
+def test_every_export_goes_step_by_step_and_leaves_nothing_when_closed(tmp_path: Path, make: Any) -> None:
+    pytest.importorskip("zarr")
+    steps = make(tmp_path / "a.out", labels_of("TZYX"), ImageSpace("TZYX"))
+    done, total = next(steps)
+    assert (done, total % 6) == (1, 0)
+    steps.close()
+    assert list(tmp_path.iterdir()) == []
+    assert list(make(tmp_path / "a.out", labels_of("TZYX"), ImageSpace("TZYX")))[-1] == (total, total)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.out"]
 
 
 @pytest.mark.parametrize("write", [write_ome_zarr, write_label_tiff])
