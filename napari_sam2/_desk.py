@@ -6,7 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from psygnal import Signal
 
@@ -26,6 +27,9 @@ Change = Callable[[State], State]
 
 MAX_WALKERS = 2
 """Positions of the fixed axes whose features are kept."""
+
+REPLAYED_SETTINGS = ("overlap", "exclusive", "max_hole_area", "max_island_area")
+REPLAYED_FACTS = ("channels", "contrast", "limits")
 
 MAX_NAMED_PLACES = 2000
 """With more places than this, signals stand for all."""
@@ -67,7 +71,7 @@ class Desk:
         self._tracker = tracker
         self._settings = settings
         self._model_name = model_name
-        self._state = State()
+        self._state = State().did("begin", **self._choices())
         self._saved: State | None = self._state
         self._history = History(settings.undo_steps, settings.undo_bytes)
         self._lock = threading.RLock()
@@ -76,6 +80,12 @@ class Desk:
         self._progress: Progress | None = None
         self._walkers: OrderedDict[tuple[int, ...], Walker] = OrderedDict()
         self._position: tuple[int, ...] = picture.positions[0]
+
+    def _choices(self) -> dict[str, Any]:
+        """What results depend on beside prompts, for the journal."""
+        settings = {name: value for name, value in asdict(self._settings).items() if name in REPLAYED_SETTINGS}
+        picture = {name: getattr(self._picture, name) for name in REPLAYED_FACTS}
+        return {"model": self._model_name, "settings": settings, "picture": picture}
 
     # What is there
 
@@ -264,14 +274,12 @@ def _marks(state: State, key: tuple[int, Place]) -> object:
 
 def changed_places(before: State, after: State) -> frozenset[Place] | None:
     """Places that look different in two states; None where all look alike, an empty set where too many differ."""
-    if before.masks is after.masks and before.things is after.things and before.active == after.active:
+    if before.masks is after.masks and before.things is after.things:
         return None
     places: set[Place] = set()
     shown = {
         obj for obj in before.things.keys() | after.things.keys() if _is_locked(before, obj) != _is_locked(after, obj)
     }
-    if before.active != after.active:
-        shown |= {obj for obj in (before.active, after.active) if obj is not None}
     for obj in {*before.masks.objects, *after.masks.objects}:
         old, new = before.masks.of(obj), after.masks.of(obj)
         if obj in shown:

@@ -141,12 +141,21 @@ def mark(state: State, place: Place, marked: Marked) -> tuple[State, frozenset[i
 
 
 def unmark(state: State, obj: int, place: Place | None) -> State:
-    """Marks of an object taken back, on a place or everywhere."""
+    """Everything a person said of an object taken back, drawn masks too, on a place or everywhere.
+
+    Where tracked masks were there before, they come back.
+    """
     state.free_thing(obj)
-    for key in [key for key in state.said if key[0] == obj and place in (None, key[1])]:
-        others = {other: one.marks for (other, where), one in state.said.items() if where == key[1] and other != obj}
-        state, _ = mark(state, key[1], others)
-    return state
+    marked = {where for one, where in state.said if one == obj and place in (None, where)}
+    given = {where for where, mask in state.masks.of(obj).items() if mask.is_said and place in (None, where)}
+    if not marked | given:
+        return state
+    back: dict[Place, StoredMask | None] = {}
+    for where in marked | given:
+        base = state.said[obj, where].base if where in marked else None
+        back[where] = None if base is None or base.is_said else base
+    state = state.with_said(dict.fromkeys((obj, where) for where in marked)).with_masks({obj: back})
+    return state.did("clear_prompts", obj=obj, place=place)
 
 
 def give(state: State, obj: int, place: Place, patch: MaskPatch, *, overwrite: bool) -> State:

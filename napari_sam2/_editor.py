@@ -66,6 +66,11 @@ class Editor(Desk):
         """Locked objects, likewise, read only."""
         return self._finished
 
+    @property
+    def all_labels(self) -> StoreLabels:
+        """All objects, locked ones above the others, read only; for files."""
+        return StoreLabels(self.picture, lambda place: self._state.drawn_all(place), largest=self._largest)
+
     def prompts(self, place: Place) -> dict[int, Steps]:
         """What was marked on a place, by object."""
         said = {obj: one for (obj, where), one in self._state.said.items() if where == place}
@@ -191,7 +196,10 @@ class Editor(Desk):
         return changed
 
     def clear_prompts(self, obj: int, place: Place | None = None) -> None:
-        """Take back what was marked for an object on a place, or everywhere."""
+        """Take back everything said of an object on a place, drawn masks too, or everywhere.
+
+        Tracked masks that were there before come back.
+        """
         self.edit(lambda state: _editing.unmark(state, obj, place))
 
     def add_mask(self, obj: int, place: Place, mask: NDArray[np.bool_]) -> None:

@@ -5,9 +5,10 @@ Planes are read one at a time, when they are needed.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ Contrast = Literal["model", "percentile", "minmax", "limits"]
 
 MAX_CHANNELS = 3
 SAMPLED_PLANES = 9
+FINGERPRINT_PLANES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Picture:
     limits : (low, high) for each chosen channel
     scale, translate, units : of each axis, as the layer has them
     name : of the layer
+    path : of the file it was read from, where there is one
 
     Raises
     ------
@@ -68,6 +71,7 @@ class Picture:
     translate: tuple[float, ...] = ()
     units: tuple[str, ...] = ()
     name: str = ""
+    path: str | None = None
 
     def __post_init__(self) -> None:
         self._check_channels()
@@ -210,6 +214,16 @@ class Picture:
             return None
         return self.ranges[0] if len(self.ranges) == 1 else Range(0.0, 255.0)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name for the content, from a few planes; the same whatever channels are chosen."""
+        digest = hashlib.sha256(f"{self.shape} {np.dtype(self.data.dtype)}".encode())
+        places = self._sampled_places(FINGERPRINT_PLANES)
+        for place in places:
+            plane = replace(self, channels=(), others=(), contrast="model", limits=())._planes(place)[0]
+            digest.update(np.ascontiguousarray(plane[::8, ::8]).tobytes())
+        return digest.hexdigest()[:16]
+
     def frames(self, position: tuple[int, ...] = ()) -> PictureFrames:
         """The planes along the followed axis, for the engine."""
         return PictureFrames(self, position)
@@ -241,10 +255,10 @@ class Picture:
             if tuple(other.shape) != tuple(self.data.shape):
                 raise ShapeError(f"all channels need one shape, got {tuple(self.data.shape)} and {tuple(other.shape)}")
 
-    def _sampled_places(self) -> list[Place]:
+    def _sampled_places(self, count: int = SAMPLED_PLANES) -> list[Place]:
         positions = self.positions
         total = len(positions) * self.num_frames
-        chosen = np.unique(np.linspace(0, total - 1, min(SAMPLED_PLANES, total)).round().astype(int))
+        chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
         return [Place(positions[number // self.num_frames], int(number % self.num_frames)) for number in chosen]
 
     def _planes(self, place: Place) -> tuple[NDArray[Any], ...]:

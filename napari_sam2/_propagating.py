@@ -145,7 +145,8 @@ class Record:
         for obj, frames in stride.given_up.items():
             self.given_up.setdefault(number(obj), []).extend(frames)
         before = self.action
-        legs = [(leg.obj, leg.direction, leg.first, last) for leg, last in self.gone.items()]
+        gone = [(leg, self.gone[leg]) for leg in plan.legs if leg in self.gone]
+        legs = [(leg.obj, leg.direction, leg.first, last) for leg, last in gone]
         given_up = [(obj, tuple(frames)) for obj, frames in self.given_up.items()]
         values: dict[str, Any] = {"position": self.position, "legs": tuple(legs), "given_up": tuple(given_up)}
         self.action = Action("propagate", values)
@@ -179,12 +180,29 @@ def keep(desk: Desk, run: Run, plan: Plan, stride: Stride, record: Record) -> No
         changes: dict[int, dict[Place, StoredMask | None]] = {}
         for obj, found in stride.found.items():
             _set(changes, state, plan, number(obj), stride.frame, found)
-        for obj, frames in stride.given_up.items():
-            for frame in frames:
-                _set(changes, state, plan, number(obj), frame, Answer(EMPTY_PATCH, 0.0, 0.0))
+        _leave_out(changes, state, plan, {number(obj): frames for obj, frames in stride.given_up.items()})
         return with_action(state.with_masks(changes, overwrite=overwrite), before, after)
 
     desk.amend(kept, since=run.step)
+
+
+def give_up(desk: Desk, run: Run, plan: Plan, missing: Mapping[int, Sequence[int]]) -> None:
+    """Note that objects are not on frames that nobody looked at."""
+
+    def left_out(state: State) -> State:
+        changes: dict[int, dict[Place, StoredMask | None]] = {}
+        _leave_out(changes, state, plan, missing)
+        return state.with_masks(changes) if changes else state
+
+    desk.amend(left_out, since=run.step)
+
+
+def _leave_out(
+    changes: dict[int, dict[Place, StoredMask | None]], state: State, plan: Plan, missing: Mapping[int, Sequence[int]]
+) -> None:
+    for obj, frames in missing.items():
+        for frame in frames:
+            _set(changes, state, plan, obj, frame, Answer(EMPTY_PATCH, 0.0, 0.0))
 
 
 def _set(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,8 +48,12 @@ def take_plane(desk: Desk, place: Place, patches: dict[int, MaskPatch], objects:
             free = label if 0 < label <= MAX_OBJECTS and label not in used else max(*used, desk.state.next_id - 1) + 1
             objects[label] = free
             used.add(free)
+    give_labels(desk, place, {objects[label]: (label, patch) for label, patch in patches.items()}, step)
+
+
+def give_labels(desk: Desk, place: Place, given: Mapping[int, tuple[int, MaskPatch]], step: int) -> None:
+    """Masks of a plane, (label, mask) by object; objects that are not there yet are made."""
     overwrite = desk.settings.overlap == "overwrite"
-    given = {objects[label]: (label, patch) for label, patch in patches.items()}
 
     def taken(state: State) -> State:
         for obj, (label, _) in given.items():

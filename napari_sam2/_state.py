@@ -131,13 +131,16 @@ class State:
         return {frame: mask for frame, mask in self.masks.along(obj, position).items() if mask.is_anchor}
 
     def drawn(self, place: Place, *, locked: bool) -> list[tuple[int, MaskPatch]]:
-        """Labels and masks of a view on a place, the upper ones first: the active object, then by id."""
-        found = [
+        """Labels and masks of a view on a place, the upper ones first: by id."""
+        return [
             (obj, mask.patch)
             for obj, mask in self.masks.on(place)
             if self.things[obj].locked == locked and not mask.patch.is_empty
         ]
-        return sorted(found, key=lambda pair: (pair[0] != self.active or locked, pair[0]))
+
+    def drawn_all(self, place: Place) -> list[tuple[int, MaskPatch]]:
+        """Labels and masks of all objects on a place, the upper ones first: locked ones, then by id."""
+        return [*self.drawn(place, locked=True), *self.drawn(place, locked=False)]
 
     # Changes
 
