@@ -160,7 +160,8 @@ def _written(
     numbers: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], patches: Sequence[MaskPatch]
 ) -> bytes:
     file = io.BytesIO()
-    np.save(file, np.array(numbers, np.int64).reshape(len(numbers), -1), allow_pickle=False)
+    width = len(numbers[0]) if numbers else _PATCH_NUMBERS
+    np.save(file, np.array(numbers, np.int64).reshape(len(numbers), width), allow_pickle=False)
     np.save(file, np.array(scores, np.float64).reshape(len(scores), 2), allow_pickle=False)
     return file.getvalue() + b"".join(patch.bits for patch in patches)
 
@@ -170,4 +171,4 @@ def _read(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], bytes
     numbers, scores = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
     if numbers.dtype != np.int64 or numbers.ndim != 2:
         raise ValueError(f"masks come with a table of integers, got {numbers.dtype} {numbers.shape}")
-    return numbers.reshape(len(numbers), -1 if len(numbers) else _PATCH_NUMBERS), scores, file.read()
+    return numbers, scores, file.read()
