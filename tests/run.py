@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,10 +39,23 @@ def main() -> int:
     spec.loader.exec_module(environment)
     scripts = environment.prepare("tests", *INSTALLS)
     workers = str(max(1, min(os.cpu_count() or 1, 8)))
-    checks = {**CHECKS, "tests": ["pytest", "-n", workers, *sys.argv[1:]]}
-    lines = [_check(name, [str(scripts / command[0]), *command[1:]]) for name, command in checks.items()]
+    # Tests that open windows stay in one process: on one screen, several would take the focus from each other.
+    checks = {**CHECKS, "tests": ["pytest", "-n", workers, "--dist", "loadgroup", *sys.argv[1:]]}
+    commands = {name: [str(scripts / command[0]), *command[1:]] for name, command in checks.items()}
+    commands["tests"] = [*_virtual_screen(), *commands["tests"]]
+    lines = [_check(name, command) for name, command in commands.items()]
     print("\n" + "\n".join(line for _, line in lines))
     return 0 if all(passed for passed, _ in lines) else 1
+
+
+def _virtual_screen() -> list[str]:
+    """What to start a command with so that its windows have a screen; nothing where there is one, or none to be had.
+
+    Without a screen the tests that open windows are skipped and say so.
+    """
+    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or shutil.which("xvfb-run") is None:
+        return []
+    return ["xvfb-run", "-a", "-s", "-screen 0 1920x1080x24"]
 
 
 def _check(name: str, command: list[str]) -> tuple[bool, str]:

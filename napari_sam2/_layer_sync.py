@@ -1,0 +1,282 @@
+"""The layers of one picture in the viewer: made, kept, made again where someone deletes them.
+
+Layers are held by reference, so they may be renamed. THE place of what is shown: slices, positions, tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from sam2_engine.errors import SessionError
+
+from ._layers import Steps
+from ._mark_layers import MarkLayers
+from ._mask_layers import MaskLayers, tracks_arguments
+from ._mouse import MouseHabits
+from ._objects import Lineage, ObjectRow, Place
+from ._picture import Picture
+from ._picture_source import PictureChoice, placement, with_axis, without_axis
+
+Rgba = tuple[float, float, float, float]
+
+
+class Tool(Enum):
+    """What the mouse does, and the mode of the layer that does it."""
+
+    MOVE = "pan_zoom"
+    POINT = "add"
+    BOX = "add_rectangle"
+    POLYGON = "add_polygon"
+    LASSO = "add_polygon_lasso"
+    SCRIBBLE = "add_path"
+    BRUSH = "paint"
+    ERASER = "erase"
+
+
+_SHAPE_TOOLS = (Tool.BOX, Tool.POLYGON, Tool.LASSO, Tool.SCRIBBLE)
+_MASK_TOOLS = (Tool.BRUSH, Tool.ERASER)
+
+
+class LayerSync(QObject):  # type: ignore[misc]
+    """All layers that belong to the work on one picture.
+
+    Parameters
+    ----------
+    viewer : the viewer
+    choice, picture : what is segmented
+    work_labels, finished_labels : arrays that the masks are seen through
+    wanted_object : gives the object for new marks
+    """
+
+    recovered = Signal(str)
+    """A layer of this name was deleted and is back."""
+    moved = Signal()
+    """Another slice is shown."""
+
+    def __init__(
+        self,
+        viewer: Any,
+        choice: PictureChoice,
+        picture: Picture,
+        labels: tuple[Any, Any],
+        wanted_object: Callable[[], int],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self.choice, self.picture = viewer, choice, picture
+        axis = choice.channel_axis
+        channel = None if axis is None else (axis, int(picture.data.shape[axis]))
+        self._colours: dict[int, Rgba] = {}
+        self.marks = MarkLayers(picture, axis, self._colour_of, wanted_object, self)
+        self.masks = MaskLayers(*labels, channel, self.is_shown, self)
+        self._tracks: Any = None
+        self._tool = Tool.POINT
+        self._is_changing = False
+        self._mouse = MouseHabits(viewer, lambda layer: layer in self._own)
+        self._mend = QTimer(self)
+        self._mend.setSingleShot(True)
+        self._mend.setInterval(0)
+        self._mend.timeout.connect(self._recover)
+        self._ensure()
+        viewer.layers.events.removed.connect(self._on_removed)
+        viewer.dims.events.current_step.connect(self._on_moved)
+        viewer.dims.events.order.connect(self._on_moved)
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """Our layers, the lowest first."""
+        found = (self.masks.finished, self.masks.work, self._tracks, self.marks.shapes, self.marks.points)
+        return tuple(layer for layer in found if layer is not None)
+
+    @property
+    def _own(self) -> tuple[Any, ...]:
+        return tuple(one for one in (self.masks.work, self.marks.shapes, self.marks.points) if one is not None)
+
+    def is_ours(self, layer: Any) -> bool:
+        """Whether a layer is one of these."""
+        return any(layer is one for one in self.layers)
+
+    def close(self, *, remove: bool = False) -> None:
+        """Let go of the viewer; with `remove`, take the layers away as well."""
+        self._is_changing = True
+        self._mend.stop()
+        self.masks.close()
+        self._mouse.close()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._viewer.dims.events.current_step.disconnect(self._on_moved)
+        self._viewer.dims.events.order.disconnect(self._on_moved)
+        if remove:
+            for layer in self.layers:
+                if layer in self._viewer.layers:
+                    self._viewer.layers.remove(layer)
+
+    # What is shown
+
+    def place(self) -> Place:
+        """The place that is shown."""
+        return self.picture.place_at(self._indices())
+
+    def is_shown(self, place: Place) -> bool:
+        """Whether anything of a place is to be seen now."""
+        slicing = self.picture.slicing
+        shown = set(self._viewer.dims.displayed)
+        offset = self._viewer.dims.ndim - self._ndim
+        plane = {self._axis_of_layer(axis) + offset for axis in slicing.plane}
+        return shown != plane or self.place() == place
+
+    def go_to(self, place: Place) -> None:
+        """Show a place."""
+        at = self.picture.slicing_at(place.position).place(place.frame, np.zeros((1, 2)))
+        layer = self.marks.points
+        world = layer.data_to_world(with_axis(at, self.choice.channel_axis, self.marks.channel)[0])
+        offset = self._viewer.dims.ndim - self._ndim
+        plane = {self._axis_of_layer(axis) for axis in self.picture.slicing.plane}
+        for axis in range(self._ndim):
+            if axis not in plane and axis != self.choice.channel_axis:
+                self._viewer.dims.set_point(axis + offset, float(world[axis]))
+
+    def show_tracks(self, lineage: Lineage) -> bool:
+        """Show centres and divisions as a Tracks layer; False where there are none."""
+        arguments = tracks_arguments(lineage, placement(self.choice), self.choice.channel_axis)
+        if arguments is None:
+            return False
+        with self._changing():
+            if self._tracks is not None and self._tracks in self._viewer.layers:
+                self._viewer.layers.remove(self._tracks)
+            selected = self._viewer.layers.selection.active
+            self._tracks = self._viewer.add_tracks(**arguments)
+            self._viewer.layers.selection.active = selected
+        return True
+
+    # Objects, marks, tools
+
+    def show_objects(self, rows: tuple[ObjectRow, ...], active: int | None) -> None:
+        """Take over objects and their colours."""
+        self._colours = {row.id: _rgba(row.colour) for row in rows}
+        self.masks.show_objects(rows, active)
+        self.marks.use_pen(replace(self.marks.pen, obj=active))
+
+    def show_prompts(self, prompts: Mapping[Place, Mapping[int, Steps]], *, everything: bool) -> None:
+        """Draw marks anew: of these places, or these and no others."""
+        marks = {place: {o: s[-1] for o, s in by.items() if _has_marks(s)} for place, by in prompts.items()}
+        (self.marks.show_all if everything else self.marks.show)(marks)
+
+    def use_label(self, is_positive: bool) -> None:
+        """What new marks mean."""
+        self.marks.use_pen(replace(self.marks.pen, is_positive=is_positive))
+
+    @property
+    def tool(self) -> Tool:
+        """What the mouse does."""
+        return self._tool
+
+    def use_tool(self, tool: Tool) -> None:
+        """Let the mouse do something else.
+
+        Raises
+        ------
+        SessionError
+            A brush in the 3D view.
+        """
+        if tool in _MASK_TOOLS and self._viewer.dims.ndisplay == 3:
+            raise SessionError("the brush paints in the 2D view; switch with Ctrl+Y first")
+        self._tool = tool
+        layer = self._layer_of(tool)
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = tool.value
+
+    def _layer_of(self, tool: Tool) -> Any:
+        if tool in _MASK_TOOLS:
+            return self.masks.work
+        return self.marks.shapes if tool in _SHAPE_TOOLS else self.marks.points
+
+    # How it is done
+
+    @property
+    def _ndim(self) -> int:
+        return self.picture.ndim + (self.choice.channel_axis is not None)
+
+    def _axis_of_layer(self, axis: int) -> int:
+        channel = self.choice.channel_axis
+        return axis + 1 if channel is not None and axis >= channel else axis
+
+    def _indices(self) -> tuple[float, ...]:
+        """Index on every axis of the picture."""
+        at = np.asarray(self.masks.work.world_to_data(self._viewer.dims.point), float)[None]
+        return tuple(without_axis(at, self.choice.channel_axis)[0])
+
+    def _colour_of(self, obj: int) -> Rgba:
+        return self._colours.get(obj, (0.6, 0.6, 0.6, 1.0))
+
+    def _ensure(self) -> None:
+        """Make the layers that are not there."""
+        place = placement(self.choice)
+        masks, marks, viewer = self.masks, self.marks, self._viewer
+        there = {id(layer) for layer in viewer.layers}
+        with self._changing():
+            finished, work, points, shapes = masks.finished, masks.work, marks.points, marks.shapes
+            if id(finished) not in there:
+                finished = viewer.add_labels(**masks.finished_arguments(), **place)
+            if id(work) not in there:
+                work = viewer.add_labels(**masks.work_arguments(), **place)
+            if id(shapes) not in there:
+                shapes = viewer.add_shapes(**marks.shapes_arguments(), **place)
+            if id(points) not in there:
+                points = viewer.add_points(**marks.points_arguments(), **place)
+            masks.take(work, finished)
+            marks.take(points, shapes)
+        self.use_tool(self._tool)
+
+    def _on_removed(self, event: Any) -> None:
+        if self._is_changing:
+            return
+        if event.value is self._tracks:
+            self._tracks = None
+        elif self.is_ours(event.value):
+            self.recovered.emit(str(event.value.name))
+            self._mend.start()
+
+    def _recover(self) -> None:
+        self._ensure()
+
+    def _on_moved(self, _: Any) -> None:
+        if self._is_changing:
+            return
+        channel = self.choice.channel_axis
+        if channel is not None:
+            offset = self._viewer.dims.ndim - self._ndim
+            self.marks.follow_channel(float(self._viewer.dims.current_step[channel + offset]))
+        self.moved.emit()
+
+    def _changing(self) -> Any:
+        return _Flag(self, "_is_changing")
+
+
+class _Flag:
+    """Sets an attribute while a block runs."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __enter__(self) -> None:
+        self._before = getattr(self._owner, self._name)
+        setattr(self._owner, self._name, True)
+
+    def __exit__(self, *_: object) -> None:
+        setattr(self._owner, self._name, self._before)
+
+
+def _has_marks(steps: Steps) -> bool:
+    return bool(steps) and steps[-1].mask is None and not steps[-1].is_empty
+
+
+def _rgba(colour: str) -> Rgba:
+    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    return red, green, blue, 1.0

@@ -1,0 +1,140 @@
+"""The Labels layers that show masks, and the Tracks layer. They are views of the controller's masks, not copies.
+
+Display is refreshed at most ten times a second, whatever the worker does, so that the window stays free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from ._objects import Lineage, ObjectRow, Place
+from ._picture_source import AlongChannels
+
+WORK_NAME, FINISHED_NAME, TRACKS_NAME = "SAM2 preview", "SAM2 objects", "SAM2 tracks"
+
+REFRESH_MS = 100
+
+Rgba = tuple[float, float, float, float]
+
+
+class MaskLayers(QObject):  # type: ignore[misc]
+    """Both label views of one picture.
+
+    Parameters
+    ----------
+    work_labels, finished_labels : arrays that draw the planes asked for
+    channel : (axis, length) of the picture's layer, where it has channels
+    is_shown : whether a place is to be seen now
+    """
+
+    picked = Signal(int)
+    """A label was picked in the preview; the object of that number is meant."""
+    stroke_ended = Signal()
+
+    def __init__(
+        self,
+        work_labels: Any,
+        finished_labels: Any,
+        channel: tuple[int, int] | None,
+        is_shown: Callable[[Place], bool],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._work_labels, self._finished_labels = (
+            labels if channel is None else AlongChannels(labels, *channel) for labels in (work_labels, finished_labels)
+        )
+        self._is_shown = is_shown
+        self.work: Any = None
+        self.finished: Any = None
+        self._colours: dict[int, str] = {}
+        self._is_setting = self._is_due = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REFRESH_MS)
+        self._timer.timeout.connect(self._refresh)
+
+    def work_arguments(self) -> dict[str, Any]:
+        """What to make the preview with."""
+        return {"name": WORK_NAME, "data": self._work_labels, "opacity": 0.6, "colormap": self._colormap()}
+
+    def finished_arguments(self) -> dict[str, Any]:
+        """What to make the layer of finished objects with."""
+        return {"name": FINISHED_NAME, "data": self._finished_labels, "opacity": 0.4, "colormap": self._colormap()}
+
+    def take(self, work: Any, finished: Any) -> None:
+        """Use these layers from now on."""
+        if work is not self.work:
+            self.work = work
+            work.brush_size = max(3, min(work.data.shape[-2:]) // 25)
+            work.events.selected_label.connect(self._tell_label)
+            work.events.paint.connect(lambda _: self.stroke_ended.emit())
+        if finished is not self.finished:
+            self.finished = finished
+            finished.editable = False
+
+    def show_objects(self, rows: Iterable[ObjectRow], active: int | None) -> None:
+        """Take over colours and the object that is painted."""
+        colours = {row.id: row.colour for row in rows}
+        # napari tells of a picked label also where colours change.
+        self._is_setting = True
+        try:
+            if colours != self._colours:
+                self._colours = colours
+                for layer in (self.work, self.finished):
+                    if layer is not None:
+                        layer.colormap = self._colormap()
+            if self.work is not None and active is not None and self.work.selected_label != active:
+                self.work.selected_label = active
+        finally:
+            self._is_setting = False
+
+    def refresh(self, places: Iterable[Place] | None = None) -> None:
+        """Masks of these places are different, or of all; what is seen of them is drawn soon."""
+        if places is None or any(self._is_shown(place) for place in places):
+            self._is_due = True
+        if self._is_due and not self._timer.isActive():
+            self._timer.start()
+
+    def flush(self) -> None:
+        """Draw at once what waits."""
+        self._timer.stop()
+        self._refresh()
+
+    def close(self) -> None:
+        """Draw nothing any more."""
+        self._timer.stop()
+        self._is_due = False
+
+    def _refresh(self) -> None:
+        if not self._is_due:
+            return
+        self._is_due = False
+        for layer in (self.work, self.finished):
+            if layer is not None and layer.visible:
+                layer.refresh(extent=False)
+
+    def _colormap(self) -> Any:
+        from napari.utils.colormaps import DirectLabelColormap
+
+        colours: dict[int | None, Any] = {None: np.zeros(4, np.float32), 0: np.zeros(4, np.float32)}
+        colours.update(self._colours)
+        return DirectLabelColormap(color_dict=colours)
+
+    def _tell_label(self, _: Any) -> None:
+        if not self._is_setting:
+            self.picked.emit(int(self.work.selected_label))
+
+
+def tracks_arguments(lineage: Lineage, placement: dict[str, Any], channel_axis: int | None) -> dict[str, Any] | None:
+    """What to make a Tracks layer with; None where nothing was tracked through time."""
+    tracks = np.asarray(lineage.tracks, np.float64)
+    if len(tracks) == 0:
+        return None
+    if channel_axis is not None:
+        tracks = np.insert(tracks, channel_axis + 1, 0, axis=1)
+    kept = {name: value for name, value in placement.items() if name in ("scale", "translate", "axis_labels", "units")}
+    return {"data": tracks, "graph": lineage.graph, "name": TRACKS_NAME, "tail_length": 20, **kept}

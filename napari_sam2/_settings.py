@@ -1,0 +1,102 @@
+"""What a person set once and for all: kept in napari's preferences, or in a file of our own before napari 0.9.
+
+The manifest lists the same settings with the same defaults, so that they stand in Preferences; a test compares both.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sam2_engine.atomic import write_json
+
+from ._key_table import ACTIONS
+
+logger = logging.getLogger(__name__)
+
+PLUGIN = "sam2-tools"
+"""Name of the plug-in, which napari wants to be that of the distribution."""
+
+DEFAULTS: Mapping[str, bool | int | str] = {
+    "model.weights": "default",
+    "model.device": "auto",
+    "prompting.live": True,
+    "prompting.encode_ahead": 2,
+    "prompting.while_running": "answer in between",
+    "propagation.patience": 5,
+    "saving.autosave_seconds": 5,
+    **{f"keys.{action.name}": action.key for action in ACTIONS},
+}
+"""``section.name`` → default of every setting."""
+
+
+class Settings:
+    """All settings by ``section.name``; what is set is kept at once.
+
+    Parameters
+    ----------
+    path : file for versions of napari that keep no settings of plug-ins; in the user's configuration when not given
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a setting, its default where it was never set.
+
+        Raises
+        ------
+        KeyError
+            No such setting.
+        """
+        default = DEFAULTS[name]
+        section, _, key = name.partition(".")
+        kept = self._kept()
+        value = kept.get(name, default) if isinstance(kept, dict) else getattr(getattr(kept, section), key)
+        return value if isinstance(value, type(default)) else default
+
+    def __setitem__(self, name: str, value: bool | int | str) -> None:
+        if name not in DEFAULTS:
+            raise KeyError(name)
+        section, _, key = name.partition(".")
+        kept = self._kept()
+        if not isinstance(kept, dict):
+            setattr(getattr(kept, section), key, value)
+            return
+        path = self._file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**kept, name: value}, indent=1)
+
+    def _kept(self) -> Any:
+        """napari's settings of this plug-in, or a dictionary where it keeps none."""
+        return (self._of_napari() if self._path is None else None) or self._read()
+
+    def _of_napari(self) -> Any:
+        settings = import_module("napari.settings")
+        if not hasattr(settings, "get_plugin_settings"):
+            return None
+        try:
+            return settings.get_plugin_settings(PLUGIN)
+        except KeyError:  # not installed as a plug-in but imported
+            return None
+
+    def _read(self) -> dict[str, Any]:
+        path = self._file()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            logger.warning("settings in %s cannot be read (%s); the defaults are used", path, error)
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _file(self) -> Path:
+        if self._path is not None:
+            return self._path
+        folder: Any = import_module("platformdirs").user_config_path(PLUGIN, appauthor=False)
+        return Path(folder) / "napari.json"
