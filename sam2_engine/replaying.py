@@ -5,7 +5,7 @@ A program names a `Replay` function under the entry point group `GROUP` of its p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,13 +66,13 @@ class Replayed:
 class Replay(Protocol):
     """Does again what a project tells.
 
-    The generator's return value is the result; closing it stops. `image` takes the place of the picture's own path,
+    The generator's return value is the result; closing it stops. `images` take the place of the picture's own paths,
     `model` that of the weights' name.
     """
 
     def __call__(
-        self, project: Path, load_tracker: LoadTracker, *, image: Path | None = None, model: str | None = None
-    ) -> Iterator[Step]: ...
+        self, project: Path, load_tracker: LoadTracker, *, images: Sequence[Path] = (), model: str | None = None
+    ) -> Generator[Step, None, Replayed]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: sam2 replay embryo.sam2 --image embryo.ome.tif --out labels.ome.zarr --measure cells.csv",
     )
     parser.add_argument("project", metavar="PROJECT", help="a project file of the napari plug-in")
-    parser.add_argument("--image", metavar="FILE", help="the picture, where it is not where it was")
+    parser.add_argument(
+        "--image",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="the picture, where it is not where it was; several where each channel was a layer of its own",
+    )
     results = parser.add_argument_group("results")
     results.add_argument(
         "--out", metavar="FILE", help="labels: .tif, .ome.tif or .ome.zarr (default: PROJECT_labels.ome.tif)"
@@ -72,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_targets(args: argparse.Namespace) -> None:
-    inputs = (args.project, args.image)
+    inputs = (args.project, *args.image)
     check_target(args.out, (*LABEL_STACK, *ZARR), inputs)
     check_target(args.tracks, TABLE, inputs)
     check_target(args.measure, TABLE, inputs)
@@ -91,8 +97,7 @@ def _replayed(
         args.model = name
         return Tracker(load(args, console))
 
-    image = None if args.image is None else Path(args.image)
-    steps: Any = find_replay()(project, load_tracker, image=image, model=args.model)
+    steps = find_replay()(project, load_tracker, images=tuple(map(Path, args.image)), model=args.model)
     with console.bar(1, "replaying", "step") as bar:
         return _driven(steps, bar, is_stopped)
 

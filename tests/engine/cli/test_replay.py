@@ -48,8 +48,8 @@ class Program:
         self.asked: dict[str, Any] = {}
         self.was_closed = False
 
-    def __call__(self, project: Path, load_tracker: Any, *, image: Any = None, model: Any = None) -> Iterator[Step]:
-        self.asked = {"project": project, "image": image, "model": model}
+    def __call__(self, project: Path, load_tracker: Any, *, images: Any = (), model: Any = None) -> Iterator[Step]:
+        self.asked = {"project": project, "images": images, "model": model}
         try:
             for done in range(3):
                 yield Step(done, 3)
@@ -77,7 +77,7 @@ def test_labels_are_written_and_compared(
     assert "3 actions of work.sam2 replayed" in said.out and "2 objects, model tiny" in said.out
     assert "identical to the labels in the project, on all 3 planes" in said.out
     assert "the weights are others" in said.err
-    assert program.asked["image"] == Path("stack.tif")
+    assert program.asked["images"] == (Path("stack.tif"),)
     assert isinstance(program.asked["tracker"], Tracker)
     np.testing.assert_array_equal(tifffile.imread(folder / "work_labels.ome.tif"), labels())
 
