@@ -81,7 +81,7 @@ def _do(controller: Controller, name: str, rest: list[Any]) -> None:
             controller.set_prompts(at(frame, position), {})
         case "clear", [obj]:
             controller.clear_prompts(obj)
-        case ("delete" | "lock" | "reopen" | "finish"), [obj]:
+        case (("delete" | "lock" | "reopen" | "finish"), [obj]):
             getattr(controller, name)([obj])
         case "merge", [one, other]:
             controller.merge([one, other])
