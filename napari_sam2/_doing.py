@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial, wraps
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from sam2_engine.errors import EngineError, SessionError
+from sam2_engine.errors import SessionError
+from sam2_engine.legs import Way
 
 from ._exporting import export_steps, measure_steps
 from ._layer_sync import Tool
@@ -19,8 +19,6 @@ from ._objects import Place, Progress
 from ._view import next_place, positions_from, worth_visiting
 from ._work import Work
 from ._worker import Job, Urgency, Worker
-
-logger = logging.getLogger(__name__)
 
 
 def shown_errors(action: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,10 +28,7 @@ def shown_errors(action: Callable[..., Any]) -> Callable[..., Any]:
     def safe(self: Doing, *arguments: Any, **settings: Any) -> Any:
         try:
             return action(self, *arguments, **settings)
-        except EngineError as error:
-            self.failed.emit(error)
-        except Exception as error:  # of any kind: shown to the person, with the traceback in the log
-            logger.exception("%s failed", action.__name__)
+        except Exception as error:  # of any kind: it is shown to the person, and the window stays usable
             self.failed.emit(error)
         return None
 
@@ -189,7 +184,7 @@ class Doing(QObject):  # type: ignore[misc]
     # Runs
 
     @shown_errors
-    def propagate(self, direction: str = "both") -> None:
+    def propagate(self, direction: Way = "both") -> None:
         """Carry objects to other slices."""
         work = self.at_hand
         start, stop = work.range
@@ -339,8 +334,8 @@ class Doing(QObject):  # type: ignore[misc]
         return [obj for obj in self._selected() if not self._row(obj).locked]
 
     def _selected(self) -> list[int]:
-        ids = list(self._chosen()) or [self.at_hand.controller.active]
-        found = [obj for obj in ids if obj is not None]
+        active = self.at_hand.controller.active
+        found = list(self._chosen()) or ([] if active is None else [active])
         if not found:
             raise SessionError("there is no object yet; press N or click on the picture")
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def parents_of(rows: tuple[ObjectRow, ...]) -> dict[int, int]:
 
 def export_steps(
     name: str, path: str, picture: Picture, labels: Any, rows: tuple[ObjectRow, ...]
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, str]:
     """Write all objects; the path is the generator's return value.
 
     Raises
@@ -77,7 +77,7 @@ def export_steps(
     return path
 
 
-def measure_steps(picture: Picture, labels: Any) -> Iterator[Progress]:
+def measure_steps(picture: Picture, labels: Any) -> Generator[Progress, None, dict[str, Any]]:
     """Measure all objects; a row for each, ready for ``layer.features``, is the generator's return value."""
     yield Progress(0, 0, None, "measuring")
     return export.label_features(_measured(picture, labels, space_of(picture)))

@@ -163,7 +163,7 @@ class InputGroup(Section):
         layer, channel_axis = self.layer_combo.layer, self.channel_axis_combo.currentData()
         axes = () if layer is None else followable_axes(layer, channel_axis)
         choices: list[tuple[str, Any]] = [(axis_title(layer, axis), axis) for axis in axes]
-        guess = None if layer is None else guess_followed_axis(layer, channel_axis)
+        guess: Any = None if layer is None else guess_followed_axis(layer, channel_axis)
         if axes and guess is None:
             choices.insert(0, ("choose the axis …", _UNDECIDED))
             guess = _UNDECIDED

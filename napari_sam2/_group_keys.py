@@ -19,7 +19,7 @@ _FIXED = (
     ("middle drag", "move the view"),
     ("right drag", "zoom"),
     ("Ctrl+wheel", "change the slice"),
-    ("Ctrl+Z, Ctrl+Shift+Z", "undo and redo on our layers"),
+    ("Ctrl+Z", "undo, on our layers; with Shift redo"),
 )
 
 
@@ -39,7 +39,7 @@ class KeysGroup(Section):
         grid.setColumnStretch(1, 1)
         for number, action in enumerate(ACTIONS):
             edit = QKeySequenceEdit(QKeySequence(shortcuts.key(action.name)))
-            edit.setFixedWidth(84)
+            edit.setFixedWidth(90)
             edit.setToolTip("click here, then press another key")
             edit.editingFinished.connect(lambda name=action.name: self._change(name))
             self.edits[action.name] = edit
@@ -47,8 +47,7 @@ class KeysGroup(Section):
             grid.addWidget(Words(action.title), number, 1)
         for number, (what, words) in enumerate(_FIXED, len(ACTIONS)):
             label = QLabel(what)
-            label.setWordWrap(True)
-            label.setFixedWidth(84)
+            label.setFixedWidth(90)
             grid.addWidget(label, number, 0)
             grid.addWidget(Words(words), number, 1)
         add(self, grid, button("Default keys", "every action gets its first key back", self._reset))

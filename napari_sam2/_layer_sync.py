@@ -58,6 +58,8 @@ class LayerSync(QObject):  # type: ignore[misc]
     """A layer of this name was deleted and is back."""
     moved = Signal()
     """Another slice is shown."""
+    tool_changed = Signal(object)
+    """The mouse does something else, because of us or of napari's own controls."""
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class LayerSync(QObject):  # type: ignore[misc]
         self.masks = MaskLayers(*labels, channel, self.is_shown, self)
         self._tracks: Any = None
         self._tool = Tool.POINT
-        self._is_changing = False
+        self._is_changing = self._is_switching = False
         self._mouse = MouseHabits(viewer, lambda layer: layer in self._own)
         self._mend = QTimer(self)
         self._mend.setSingleShot(True)
@@ -87,6 +89,7 @@ class LayerSync(QObject):  # type: ignore[misc]
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_moved)
         viewer.dims.events.order.connect(self._on_moved)
+        viewer.layers.selection.events.active.connect(self._on_mode)
 
     @property
     def layers(self) -> tuple[Any, ...]:
@@ -107,10 +110,12 @@ class LayerSync(QObject):  # type: ignore[misc]
         self._is_changing = True
         self._mend.stop()
         self.masks.close()
+        self.marks.close()
         self._mouse.close()
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self._viewer.dims.events.current_step.disconnect(self._on_moved)
         self._viewer.dims.events.order.disconnect(self._on_moved)
+        self._viewer.layers.selection.events.active.disconnect(self._on_mode)
         if remove:
             for layer in self.layers:
                 if layer in self._viewer.layers:
@@ -189,8 +194,13 @@ class LayerSync(QObject):  # type: ignore[misc]
         self._tool = tool
         layer = self._layer_of(tool)
         layer.visible = True
-        self._viewer.layers.selection.active = layer
-        layer.mode = tool.value
+        self._is_switching = True
+        try:
+            self._viewer.layers.selection.active = layer
+            layer.mode = tool.value
+        finally:
+            self._is_switching = False
+        self.tool_changed.emit(tool)
 
     def _layer_of(self, tool: Tool) -> Any:
         if tool in _MASK_TOOLS:
@@ -230,6 +240,9 @@ class LayerSync(QObject):  # type: ignore[misc]
                 shapes = viewer.add_shapes(**marks.shapes_arguments(), **place)
             if id(points) not in there:
                 points = viewer.add_points(**marks.points_arguments(), **place)
+            for layer in (work, shapes, points):
+                if not any(layer is one for one in self._own):
+                    layer.events.mode.connect(self._on_mode)
             masks.take(work, finished)
             marks.take(points, shapes)
         self.use_tool(self._tool)
@@ -245,6 +258,16 @@ class LayerSync(QObject):  # type: ignore[misc]
 
     def _recover(self) -> None:
         self._ensure()
+
+    def _on_mode(self, _: Any) -> None:
+        """A layer or mode was chosen by napari's own controls."""
+        layer = self._viewer.layers.selection.active
+        if self._is_switching or self._is_changing or not any(layer is one for one in self._own):
+            return
+        found = next((tool for tool in Tool if tool.value == str(layer.mode)), Tool.MOVE)
+        if found is not self._tool:
+            self._tool = found
+            self.tool_changed.emit(found)
 
     def _on_moved(self, _: Any) -> None:
         if self._is_changing:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from sam2_engine.errors import EngineError, PromptError
-from sam2_engine.prompts import Click, Prompts
+from sam2_engine.prompts import Click, ObjectId, Prompts
 
 from ._layers import (
     LABEL_COLUMN,
@@ -25,6 +25,7 @@ from ._layers import (
     POSITIVE,
     PointMarks,
     ShapeMarks,
+    Steps,
     layers_from_prompts,
     prompts_from_layers,
 )
@@ -95,6 +96,10 @@ class MarkLayers(QObject):  # type: ignore[misc]
         self._known: dict[Place, Marks] = {}
         self._num_points = 0
         self._is_drawing = self._is_shifted = False
+        self._shapes_news = QTimer(self)
+        self._shapes_news.setSingleShot(True)
+        self._shapes_news.setInterval(0)
+        self._shapes_news.timeout.connect(self._read_shapes)
 
     # Layers
 
@@ -160,6 +165,10 @@ class MarkLayers(QObject):  # type: ignore[misc]
         self._known = {place: dict(marks) for place, marks in prompts.items() if marks}
         self._draw()
 
+    def close(self) -> None:
+        """Read nothing any more."""
+        self._shapes_news.stop()
+
     def follow_channel(self, channel: float) -> None:
         """Move the marks to the channel that is shown."""
         if self._channel_axis is not None and channel != self.channel:
@@ -182,14 +191,19 @@ class MarkLayers(QObject):  # type: ignore[misc]
 
     def _shapes_changed(self, event: Any) -> None:
         action = getattr(event, "action", None)
-        if self._is_drawing or str(getattr(action, "value", action)) not in ("added", "changed", "removed"):
+        kind = str(getattr(action, "value", action))
+        if self._is_drawing or kind not in ("added", "changed", "removed"):
             return
-        if str(getattr(action, "value", action)) == "added":
+        if kind == "added":
             self._dress(self.shapes, 1)
-            if self.shapes.shape_type[-1] != _BOX:
-                self._turn_last_shape()
-                return
-            self._drop_older_box()
+        # napari is not yet done with the shape that it tells of.
+        self._shapes_news.start()
+
+    def _read_shapes(self) -> None:
+        if len(self.shapes.data) and self.shapes.shape_type[-1] != _BOX:
+            self._turn_last_shape()
+            return
+        self._drop_older_boxes()
         self._tell()
 
     def _dress(self, layer: Any, count: int) -> None:
@@ -269,11 +283,11 @@ class MarkLayers(QObject):  # type: ignore[misc]
         self._draw()
         self.changed.emit({place: marks})
 
-    def _drop_older_box(self) -> None:
+    def _drop_older_boxes(self) -> None:
         """Of two boxes of an object on a place, the later counts."""
-        objects = _columns(self.shapes)[0]
         places = [self._picture.place_at(self._on_picture(np.asarray(outline))[0]) for outline in self.shapes.data]
-        older = [n for n in range(len(places) - 1) if places[n] == places[-1] and objects[n] == objects[-1]]
+        whose = list(zip(places, _columns(self.shapes)[0], strict=True))
+        older = [number for number, one in enumerate(whose) if one in whose[number + 1 :]]
         if older:
             with self._drawing():
                 self.shapes.selected_data = set(older)
@@ -285,7 +299,8 @@ class MarkLayers(QObject):  # type: ignore[misc]
         for row in rows:
             place = self._picture.place_at(row)
             _, points_xy = self._picture.slicing_at(place.position).locate(row[None])
-            self.seeded.emit(place, Click(*(float(one) for one in points_xy[0])))
+            x, y = points_xy[0].tolist()
+            self.seeded.emit(place, Click(x, y))
 
     # Drawing
 
@@ -297,7 +312,9 @@ class MarkLayers(QObject):  # type: ignore[misc]
         boxes: list[NDArray[np.float64]] = []
         box_rows: list[tuple[Any, Any]] = []
         for place, marks in self._known.items():
-            steps = {(obj, place.frame): (replace(one, mask=None),) for obj, one in marks.items()}
+            steps: dict[tuple[ObjectId, int], Steps] = {
+                (obj, place.frame): (replace(one, mask=None),) for obj, one in marks.items()
+            }
             points, shapes = layers_from_prompts(self._picture.slicing_at(place.position), steps)
             positions.append(points.positions)
             rows += zip(points.features[OBJECT_COLUMN], points.features[LABEL_COLUMN], strict=True)
@@ -341,7 +358,7 @@ class MarkLayers(QObject):  # type: ignore[misc]
         return with_axis(positions, self._channel_axis, self.channel)
 
     def _note_press(self, _: Any, event: Any) -> None:
-        self._is_shifted = "Shift" in [str(modifier) for modifier in event.modifiers]
+        self._is_shifted = "Shift" in [getattr(modifier, "name", modifier) for modifier in event.modifiers]
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:

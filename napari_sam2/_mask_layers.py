@@ -120,9 +120,8 @@ class MaskLayers(QObject):  # type: ignore[misc]
     def _colormap(self) -> Any:
         from napari.utils.colormaps import DirectLabelColormap
 
-        colours: dict[int | None, Any] = {None: np.zeros(4, np.float32), 0: np.zeros(4, np.float32)}
-        colours.update(self._colours)
-        return DirectLabelColormap(color_dict=colours)
+        nothing = np.zeros(4, np.float32)
+        return DirectLabelColormap(color_dict={None: nothing, 0: nothing, **self._colours})
 
     def _tell_label(self, _: Any) -> None:
         if not self._is_setting:

@@ -40,12 +40,18 @@ class MouseHabits:
         rests = mode != "pan_zoom" and mode not in _IN_SEVERAL_CLICKS
         if rests:
             layer.mode = "pan_zoom"
-        start, centre = np.asarray(event.pos, float), tuple(viewer.camera.center)
+        camera = camera_of(viewer)
+        start, centre = np.asarray(event.pos, float), tuple(camera.center)
         yield
         while event.type == "mouse_move":
             if event.button == MIDDLE and viewer.dims.ndisplay == 2:
-                x, y = (np.asarray(event.pos, float) - start) / viewer.camera.zoom
-                viewer.camera.center = (*centre[:-2], centre[-2] - y, centre[-1] - x)
+                x, y = (np.asarray(event.pos, float) - start) / camera.zoom
+                camera.center = (*centre[:-2], centre[-2] - y, centre[-1] - x)
             yield
         if rests and layer in viewer.layers:
             layer.mode = mode
+
+
+def camera_of(viewer: Any) -> Any:
+    """The camera, which napari 0.9 keeps in the scene."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera

@@ -157,7 +157,7 @@ def _text(row: ObjectRow, column: int) -> str:
     if column == SCORE:
         return "" if row.score is None else f"{row.score:.2f}"
     if column == STATE:
-        return ("🔒 " if row.locked else "") + STATE_WORDS[row.state]
+        return "locked" if row.locked and row.state != "finished" else STATE_WORDS[row.state]
     return str((row.id, row.name, len(row.prompted) or "", row.tracked or "")[column])
 
 

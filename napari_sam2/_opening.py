@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,7 @@ class Opener(QObject):  # type: ignore[misc]
 
     def look_for_copies(self) -> None:
         """Say which copies were left behind by a window that did not close properly."""
-        from ._project import recoverable
+        from ._controller import recoverable
 
         try:
             left = recoverable(self.folder)
@@ -135,12 +136,12 @@ class Opener(QObject):  # type: ignore[misc]
 
     def recover(self, copy: Any, group: InputGroup, weights: str, device: str) -> None:
         """Open a copy on the picture it was made on, or on the one that is chosen."""
-        layer = next((one for one in self._viewer.layers if one.name == copy.name), None)
+        layer = next((one for one in self._viewer.layers if one.name == copy.picture), None)
         if layer is not None:
             group.layer_combo.layer = layer
         choice = group.choice
         if choice is None:
-            self.told.emit(f"Open the picture “{copy.name}” first, then press Recover again.")
+            self.told.emit(f"Open the picture “{copy.picture}” first, then press Recover again.")
             return
         self.open(str(copy.path), choice, weights, device, is_copy=True)
         self.look_for_copies()
@@ -205,4 +206,5 @@ def _unsaved(work: Work) -> EngineError:
 
 
 def _copy_words(copy: Any) -> str:
-    return f"“{copy.name}”, {copy.time:%d %b %H:%M}, {copy.num_objects} objects"
+    when = datetime.fromtimestamp(copy.saved_at)
+    return f"“{copy.picture}”, {when:%d %b %H:%M}, {copy.num_objects} objects"

@@ -135,6 +135,7 @@ def picture_of(choice: PictureChoice) -> Picture:
         translate=tuple(translate[axis] for axis in kept),
         units=tuple(units[axis] for axis in kept) if len(units) == layer.ndim else (),
         name=layer.name,
+        path=_path_of(layer),
     )
 
 
@@ -234,6 +235,12 @@ def _limits(choice: PictureChoice) -> tuple[tuple[float, float], ...]:
         used = choice.channels or tuple(range(len(layers)))
         return tuple(_pair(layers[number].contrast_limits) for number in used)
     return (_pair(choice.layer.contrast_limits),) * max(1, len(choice.channels))
+
+
+def _path_of(layer: Any) -> str | None:
+    """The file that napari read the layer from, if any."""
+    path = getattr(getattr(layer, "source", None), "path", None)
+    return None if path is None else str(path)
 
 
 def _pair(limits: Sequence[float]) -> tuple[float, float]:

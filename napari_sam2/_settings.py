@@ -44,6 +44,8 @@ class Settings:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        self._found: Any = None
+        self._is_known = False
 
     def __getitem__(self, name: str) -> Any:
         """The value of a setting, its default where it was never set.
@@ -67,13 +69,18 @@ class Settings:
         if not isinstance(kept, dict):
             setattr(getattr(kept, section), key, value)
             return
+        kept[name] = value
         path = self._file()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**kept, name: value}, indent=1)
+        write_json(path, kept, indent=1)
 
     def _kept(self) -> Any:
-        """napari's settings of this plug-in, or a dictionary where it keeps none."""
-        return (self._of_napari() if self._path is None else None) or self._read()
+        """napari's settings of this plug-in, or a dictionary where it keeps none; looked for once, which takes long."""
+        if not self._is_known:
+            ours = self._of_napari() if self._path is None else None
+            self._found = self._read() if ours is None else ours
+            self._is_known = True
+        return self._found
 
     def _of_napari(self) -> Any:
         settings = import_module("napari.settings")

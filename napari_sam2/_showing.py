@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QScrollBar
 
 from sam2_engine.errors import EngineError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._objects import Status
     from ._widget import Sam2Widget
 
+QUICK_MS = 100
 SLOW_MS = 500
 """Lists that are long to make are made this often at most."""
 
@@ -34,6 +35,12 @@ class Showing(QObject):  # type: ignore[misc]
         self._preview.setSingleShot(True)
         self._preview.setInterval(SLOW_MS // 2)
         self._preview.timeout.connect(self._draw_preview)
+        self._quick = QTimer(self)
+        self._quick.setSingleShot(True)
+        self._quick.setInterval(QUICK_MS)
+        self._quick.timeout.connect(self._show_status)
+        self._status: Status | None = None
+        self._slider: Any = None
 
     def everything(self) -> None:
         """All groups."""
@@ -87,9 +94,9 @@ class Showing(QObject):  # type: ignore[misc]
 
     def status(self, status: Status) -> None:
         """What is running, or what to do next."""
-        self._widget.state.say(status.sentence)
-        if status.total:
-            self._widget.state.show_progress(status.done, status.total)
+        self._status = status
+        if not self._quick.isActive():
+            self._quick.start()
 
     def possibilities(self, *_: Any) -> None:
         """Which buttons make sense."""
@@ -107,7 +114,9 @@ class Showing(QObject):  # type: ignore[misc]
         work = self._widget.work
         if work is None:
             return
-        row = work.row(work.controller.active)
+        chosen = self._widget.objects.chosen
+        active = work.controller.active
+        row = work.row(chosen[0] if active is None and chosen else active)
         scores = {} if row is None else work.controller.scores(row.id)
         here = work.layers.place()
         self._widget.strip.show_content(strip_content(work.controller.picture, row, scores, here, work.range))
@@ -130,11 +139,20 @@ class Showing(QObject):  # type: ignore[misc]
         work, window = self._widget.work, self._widget.window()
         if work is None:
             return None
-        for child in window.findChildren(QWidget):
-            if type(child).__name__.endswith("ModifiedScrollBar") and child.isVisible():
-                left = child.mapToGlobal(child.rect().topLeft()).x()
-                return left, left + child.width()
-        return None
+        if self._slider is None or not _is_visible(self._slider):
+            bars = [one for one in window.findChildren(QScrollBar) if type(one).__name__.endswith("ModifiedScrollBar")]
+            self._slider = next((one for one in bars if one.isVisible()), None)
+        if self._slider is None:
+            return None
+        left = self._slider.mapToGlobal(self._slider.rect().topLeft()).x()
+        return left, left + self._slider.width()
+
+    def _show_status(self) -> None:
+        if self._status is None:
+            return
+        self._widget.state.say(self._status.sentence)
+        if self._status.total:
+            self._widget.state.show_progress(self._status.done, self._status.total)
 
     def _doubtful(self) -> None:
         work = self._widget.work
@@ -154,3 +172,10 @@ class Showing(QObject):  # type: ignore[misc]
         except EngineError as error:
             self._widget.input.show_preview(None)
             self._widget.state.complain(str(error))
+
+
+def _is_visible(widget: Any) -> bool:
+    try:
+        return bool(widget.isVisible())
+    except RuntimeError:  # napari has deleted it
+        return False

@@ -28,6 +28,9 @@ class StateLine(QFrame):  # type: ignore[misc]
         self._problem = ""
         self._sentence = self._note = ""
         self._is_running = False
+        self._kind = ""
+        self._shown = (-1, -1)
+        self._run: tuple[bool, ...] = ()
         self.words = Words()
         self.words.setMinimumHeight(34)
         self.bar = QProgressBar()
@@ -76,12 +79,18 @@ class StateLine(QFrame):  # type: ignore[misc]
 
     def show_progress(self, done: int, total: int) -> None:
         """How far it is; an unknown total moves to and fro."""
+        if (done, total) == self._shown:
+            return
+        self._shown = (done, total)
         self.bar.setRange(0, max(total, 0))
         self.bar.setValue(done)
         self.bar.setFormat(f"{done} / {total}" if total else "")
 
     def show_running(self, running: bool, can_pause: bool, paused: bool) -> None:
         """Whether something runs that can be stopped, and whether it rests."""
+        if (running, can_pause, paused) == self._run:
+            return
+        self._run = (running, can_pause, paused)
         self._is_running = running
         self.running.setVisible(running)
         self.pause_button.setVisible(can_pause)
@@ -94,6 +103,10 @@ class StateLine(QFrame):  # type: ignore[misc]
         self.cancel_button.setToolTip(f"stop; what was done stays ({keys['cancel']})")
 
     def _show(self) -> None:
-        self.words.setText("\n".join(part for part in (self._problem, self._note, self._sentence) if part))
+        text = "\n".join(part for part in (self._problem, self._note, self._sentence) if part)
+        if text != self.words.text():
+            self.words.setText(text)
         kind = "problem" if self._problem else "busy" if self._is_running else "info"
-        self.setStyleSheet(_STYLES[kind])
+        if kind != self._kind:
+            self._kind = kind
+            self.setStyleSheet(_STYLES[kind])

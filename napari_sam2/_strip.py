@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QPainter, QPolygonF
+from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ._view import SliceMark, StripContent
 
 HEIGHT = 34
+BAR_TOP, BAR_BOTTOM = 4, 24
 _MARGIN = 8
-_BAR_TOP, _BAR_BOTTOM = 4, 24
-_GOOD, _FAIR, _POOR = QColor(76, 175, 110), QColor(226, 180, 60), QColor(214, 80, 70)
-_PROMPTED, _RANGE, _NOW = QColor(86, 156, 240), QColor(170, 170, 190), QColor(240, 240, 240)
+# Colours as Qt keeps them: alpha, red, green, blue.
+_GOOD, _FAIR, _POOR, _ABSENT = 0xFF4CAF6E, 0xFFE2B43C, 0xFFD65046, 0xFFAAAABE
+_GROUND, _PROMPTED, _RANGE, _NOW = 0xFF3A3F48, 0xFF569CF0, 0xFFAAAABE, 0xFFF0F0F0
+_SURE = 0.7
 _GRAB = 7
 """Pixels from a range marker within which the mouse takes hold of it."""
 
@@ -82,50 +86,18 @@ class ConfidenceStrip(QWidget):  # type: ignore[misc]
     # Painting
 
     def paintEvent(self, _: QEvent | None) -> None:
-        """Bars, range and the slice that is shown."""
-        painter = QPainter(self)
+        """Bars, range and the slice that is shown, drawn as one picture: many calls of Qt would take turns with the
+        thread that computes, and wait for it each time."""
         left, width = self._extent()
-        painter.fillRect(QRectF(left, _BAR_TOP, width, _BAR_BOTTOM - _BAR_TOP), self.palette().base())
-        if self._content.num_frames > 0:
-            self._paint_range(painter, left, width)
-            for frame, mark in sorted(self._content.marks.items()):
-                self._paint_mark(painter, frame, mark, width)
-            x = self.position_of(self._content.now)
-            painter.fillRect(QRectF(x - 1, _BAR_TOP - 3, 2, _BAR_BOTTOM - _BAR_TOP + 6), _NOW)
+        pixels = strip_pixels(self._content, max(int(width), 1))
+        image = QImage(pixels.data, pixels.shape[1], HEIGHT, 4 * pixels.shape[1], QImage.Format.Format_ARGB32)
+        painter = QPainter(self)
+        painter.drawImage(QPointF(left, 0), image)
         if not self._content.marks:
             painter.setPen(self.palette().text().color())
-            area = QRectF(left + 6, _BAR_TOP, width - 12, _BAR_BOTTOM - _BAR_TOP)
+            area = QRectF(left + 6, BAR_TOP, width - 12, BAR_BOTTOM - BAR_TOP)
             painter.drawText(area, Qt.AlignmentFlag.AlignVCenter, "confidence of each slice appears here")
         painter.end()
-
-    def _paint_mark(self, painter: QPainter, frame: int, mark: SliceMark, width: float) -> None:
-        step = width / self._content.num_frames
-        bar = max(step - (1 if step > 4 else 0), 1.0)
-        left = self.position_of(frame) - step / 2
-        full = _BAR_BOTTOM - _BAR_TOP
-        sure = 1.0 if mark.confidence is None else min(max(mark.confidence, 0.0), 1.0)
-        height = max(sure * full, 3.0)
-        colour = _POOR if mark.is_doubtful else _GOOD if sure >= 0.7 else _FAIR
-        if not mark.is_found:
-            colour, height = _RANGE, 3.0
-        painter.fillRect(QRectF(left, _BAR_BOTTOM - height, bar, height), colour)
-        if mark.is_prompted:
-            painter.fillRect(QRectF(left, _BAR_TOP, bar, 4), _PROMPTED)
-
-    def _paint_range(self, painter: QPainter, left: float, width: float) -> None:
-        content = self._content
-        step = width / content.num_frames
-        first, last = left + content.start * step, left + (content.stop + 1) * step
-        painter.fillRect(QRectF(first, _BAR_BOTTOM + 2, last - first, 2), _RANGE)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-        painter.setBrush(_RANGE)
-        painter.setPen(Qt.PenStyle.NoPen)
-        for x, inwards in ((first, 6), (last, -6)):
-            bottom = _BAR_BOTTOM + 9
-            painter.drawPolygon(
-                QPolygonF([QPointF(x, _BAR_BOTTOM + 1), QPointF(x, bottom), QPointF(x + inwards, bottom)])
-            )
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
 
     # Mouse
 
@@ -161,7 +133,7 @@ class ConfidenceStrip(QWidget):  # type: ignore[misc]
         return f"{title}slice {frame}: {words}"
 
     def _marker_at(self, position: QPointF) -> str | None:
-        if position.y() < _BAR_BOTTOM + 1:
+        if position.y() < BAR_BOTTOM + 1:
             return None
         left, width = self._extent()
         step = width / max(self._content.num_frames, 1)
@@ -177,3 +149,38 @@ class ConfidenceStrip(QWidget):  # type: ignore[misc]
             self.range_chosen.emit(min(frame, content.stop), content.stop)
         elif self._held == "stop":
             self.range_chosen.emit(content.start, max(frame, content.start))
+
+
+def strip_pixels(content: StripContent, width: int) -> NDArray[np.uint32]:
+    """The strip as a picture ``[HEIGHT, width]``, each pixel alpha, red, green, blue."""
+    pixels = np.zeros((HEIGHT, width), np.uint32)
+    pixels[BAR_TOP:BAR_BOTTOM] = _GROUND
+    if content.num_frames == 0:
+        return pixels
+    edges = np.round(np.arange(content.num_frames + 1) * width / content.num_frames).astype(int)
+    gap = int(width / content.num_frames > 4)
+    for frame, mark in content.marks.items():
+        columns = slice(edges[frame], max(edges[frame + 1] - gap, edges[frame] + 1))
+        sure = 1.0 if mark.confidence is None else min(max(mark.confidence, 0.0), 1.0)
+        height = max(round(sure * (BAR_BOTTOM - BAR_TOP)), 3) if mark.is_found else 3
+        pixels[BAR_BOTTOM - height : BAR_BOTTOM, columns] = _colour(mark, sure)
+        if mark.is_prompted:
+            pixels[BAR_TOP : BAR_TOP + 4, columns] = _PROMPTED
+    _draw_range(pixels, int(edges[content.start]), int(edges[content.stop + 1]))
+    now = min(int((content.now + 0.5) * width / content.num_frames), width - 1)
+    pixels[BAR_TOP - 3 : BAR_BOTTOM + 3, max(now - 1, 0) : now + 1] = _NOW
+    return pixels
+
+
+def _colour(mark: SliceMark, sure: float) -> int:
+    if not mark.is_found:
+        return _ABSENT
+    return _POOR if mark.is_doubtful else _GOOD if sure >= _SURE else _FAIR
+
+
+def _draw_range(pixels: NDArray[np.uint32], first: int, last: int) -> None:
+    pixels[BAR_BOTTOM + 2 : BAR_BOTTOM + 4, first:last] = _RANGE
+    for row in range(8):
+        # Two small triangles that point inwards are what a mouse takes hold of.
+        pixels[BAR_BOTTOM + 1 + row, first : min(first + row, last)] = _RANGE
+        pixels[BAR_BOTTOM + 1 + row, max(last - row, first) : last] = _RANGE

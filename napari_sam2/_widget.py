@@ -132,7 +132,6 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         opener.found.connect(self.session.offer_recovery)
         worker = self.worker
         worker.started.connect(self._on_started)
-        worker.stepped.connect(self._on_stepped)
         worker.finished.connect(self._on_finished)
         worker.failed.connect(self._on_failed)
         worker.changed.connect(self._on_worker_changed)
@@ -247,6 +246,7 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
                 (work.status, self.showing.status),
                 (work.label_changed, self.prompt.show_label),
                 (work.splitting_changed, self.finish.show_splitting),
+                (work.layers.tool_changed, self.prompt.show_tool),
             ):
                 signal.connect(slot)
         self.objects.offer_layers()
@@ -311,6 +311,7 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
 
         words = str(error) or type(error).__name__
         if not isinstance(error, EngineError):
+            logger.error("unexpected error", exc_info=error)
             words = f"Something unexpected went wrong ({type(error).__name__}: {words}). Nothing was lost."
         self.state.complain(words)
         show_warning(words)
@@ -321,18 +322,16 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         if job.urgency in (Urgency.RUN, Urgency.ANSWER):
             self.state.settle()
             self.state.show_progress(0, 0)
-
-    def _on_stepped(self, job: Job, progress: Any) -> None:
-        if job.urgency in (Urgency.RUN, Urgency.ANSWER) and progress is not None:
-            self.state.show_progress(progress.done, progress.total)
+            self.state.note(f"{job.title.capitalize()} …")
 
     def _on_finished(self, job: Job, result: Any) -> None:
+        if job.urgency in (Urgency.RUN, Urgency.ANSWER):
+            self.state.note("")
         if job.done is None:
             return
         try:
             job.done(result)
-        except Exception as error:
-            logger.exception("after %s", job.title)
+        except Exception as error:  # of any kind: it is shown to the person
             self.complain(error)
 
     def _on_failed(self, job: Job, error: Exception) -> None:
@@ -382,6 +381,9 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         if self._is_closed:
             return
         self._is_closed = True
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+            self._window = None
         self._autosave.stop()
         self.worker.close()
         self.viewer.layers.selection.events.active.disconnect(self._follow_active)

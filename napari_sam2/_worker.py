@@ -39,7 +39,7 @@ class Job:
     Attributes
     ----------
     title : what is being done, for the state line: "propagating forward"
-    steps : makes the generator; its values come by `Worker.stepped`, its return value by `Worker.finished`
+    steps : makes the generator; its return value comes by `Worker.finished`
     urgency : what goes first
     subject : of jobs about the same subject, only the latest counts: one that waits gives way to it
     done : for the return value of the generator, to be called in the thread of the window by whoever listens
@@ -74,7 +74,6 @@ class Worker(QObject):  # type: ignore[misc]
     """
 
     started = Signal(object)
-    stepped = Signal(object, object)
     finished = Signal(object, object)
     stopped = Signal(object)
     failed = Signal(object, object)
@@ -199,14 +198,12 @@ class Worker(QObject):  # type: ignore[misc]
             if found.iterator is None:
                 found.iterator = job.steps()
                 self._tell(self.started, job)
-            value = next(found.iterator)
+            next(found.iterator)
         except StopIteration as end:
             self._end(found, self.finished, job, end.value)
         except Exception as error:  # of any kind: it is shown to the person, and the thread stays usable
-            logger.exception("%s failed", job.title)
+            logger.info("%s failed", job.title, exc_info=error)
             self._end(found, self.failed, job, error)
-        else:
-            self._tell(self.stepped, job, value)
 
     @staticmethod
     def _close(found: _Open) -> None:
