@@ -193,17 +193,24 @@ class Resize:
 
     def logits_to_image(self, logits: Tensor) -> Tensor:
         """Mask logits ``[B, M, s, s]`` at image size, ``[B, M, H, W]``, bilinear; `OUTSIDE_LOGIT` beyond the window."""
+        part, row, column = self.logits_to_part(logits)
+        if self.window is None:
+            return part
+        whole = part.new_full((*part.shape[:2], *self.size), OUTSIDE_LOGIT)
+        whole[..., row : row + part.shape[-2], column : column + part.shape[-1]] = part
+        return whole
+
+    def logits_to_part(self, logits: Tensor) -> tuple[Tensor, int, int]:
+        """Mask logits ``[B, M, s, s]`` on the part of the image that was seen; its upper row and left column."""
         import torch.nn.functional as F
 
         seen = self.seen
         planes = F.interpolate(logits.float(), size=(seen.height, seen.width), mode="bilinear", align_corners=False)
         if self.window is None:
-            return planes
-        whole = planes.new_full((*planes.shape[:2], *self.size), OUTSIDE_LOGIT)
+            return planes, 0, 0
         rows, columns, ((above, _), (left, _)) = seen._inside(self.size)
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        whole[..., rows, columns] = planes[..., above : above + height, left : left + width]
-        return whole
+        return planes[..., above : above + height, left : left + width], rows.start, columns.start
 
 
 def move_logits(logits: Tensor, before: Window, now: Window) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import cleanup
 from .deciding import Cleaning, FrameDecider
 from .frames import Frames, open_frames
 from .geometry import Resize
@@ -243,21 +244,28 @@ class Walker:
     def _patches(self, entries: Sequence[MemoryEntry]) -> Iterator[MaskPatch]:
         if not self.cleaning.exclusive:
             for entry in entries:
-                yield MaskPatch.pack((self._plane(entry) > 0).cpu().numpy())
+                part, row, column = self._part(entry)
+                yield MaskPatch.pack((part > 0).cpu().numpy()).moved(row, column)
             return
         best = torch.zeros(self.frames.size, device=self.tracker.placement.device)
         owner = torch.full(self.frames.size, -1, dtype=torch.int32, device=best.device)
         for number, entry in enumerate(entries):
-            plane = self._plane(entry)
-            owner[plane > best] = number
-            best = torch.maximum(best, plane)
+            part, row, column = self._part(entry)
+            box = (slice(row, row + part.shape[0]), slice(column, column + part.shape[1]))
+            owner[box][part > best[box]] = number
+            best[box] = torch.maximum(best[box], part)
         for number in range(len(entries)):
             yield MaskPatch.pack((owner == number).cpu().numpy())
 
-    def _plane(self, entry: MemoryEntry) -> Tensor:
-        """Mask logits ``[H, W]``."""
-        cleaning = Cleaning(self.cleaning.max_hole_area, self.cleaning.max_island_area)
-        return self._decider.image_logits([entry], cleaning)[0, 0]
+    def _part(self, entry: MemoryEntry) -> tuple[Tensor, int, int]:
+        """Mask logits ``[h, w]`` of the part of the frame that was seen, its upper row and its left column."""
+        with torch.inference_mode():
+            logits = entry.logits.to(self.tracker.placement.device)
+            logits = cleanup.fill_holes(logits, self.cleaning.max_hole_area)
+            logits = cleanup.remove_islands(logits, self.cleaning.max_island_area)
+            resize = Resize(self.frames.size, self.tracker.config.image_side, entry.window if self.rule else None)
+            part, row, column = resize.logits_to_part(logits)
+        return part[0, 0], row, column
 
     def _keep_answer(self, key: Hashable, entry: MemoryEntry) -> None:
         self._answers[key] = entry
