@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_engine.errors import SessionFileError
+from sam2_engine.errors import MissingDependencyError, SessionFileError
 from sam2_engine.replaying import LoadTracker, Replayed
 
 if TYPE_CHECKING:
@@ -32,9 +32,16 @@ def replay(
         No project, or the picture is not that of the project.
     EngineError
         The picture or the model cannot be had.
+    MissingDependencyError
+        psygnal is not installed; napari need not be.
     """
+    try:
+        from ._replay import replay_steps
+    except ModuleNotFoundError as error:
+        if error.name != "psygnal":
+            raise
+        raise MissingDependencyError("replaying needs the package psygnal: pip install 'sam2-tools[replay]'") from error
     from ._project import check_picture, read_project
-    from ._replay import replay_steps
 
     content = read_project(project)
     picture = open_picture(content, project, images)

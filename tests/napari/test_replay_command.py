@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -194,6 +197,31 @@ def test_another_picture_is_refused(
     assert "belongs to a picture of 8×40×48" in capsys.readouterr().err
     assert sam2(project, "--check", "--image", written(tmp_path / "dark.tif", clip // 2, "ZYX")) == 1
     assert "with content" in capsys.readouterr().err
+
+
+def test_without_psygnal_the_extra_is_named(
+    tmp_path: Path, sam2: Run, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("napari_sam2._replay", "napari_sam2._controller", "napari_sam2._desk"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "psygnal", None)
+    assert sam2(tmp_path / "work.sam2", "--check") == 1
+    assert "pip install 'sam2-tools[replay]'" in capsys.readouterr().err
+
+
+def test_replaying_needs_neither_napari_nor_qt(
+    tmp_path: Path, clip: NDArray[np.uint8], tracker: Tracker, weights: Path
+) -> None:
+    project = small_project(tmp_path, clip, tracker, str(weights), written(tmp_path / "stack.tif", clip, "ZYX"))
+    code = (
+        "import sys; from sam2_engine import replaying; from sam2_engine.cli import main;"
+        "from napari_sam2._replay_command import replay; replaying.find_replay = lambda: replay;"
+        f"code = main(['replay', {str(project)!r}, '--check', '--device', 'cpu']);"
+        "seen = {'napari', 'qtpy', 'PyQt6', 'magicgui'} & set(sys.modules); assert not seen, seen; sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(replaying.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_other_weights_are_told_and_differences_counted(
