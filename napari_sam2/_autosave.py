@@ -7,6 +7,7 @@ replaced last, in one step, so that a copy is whole at any time.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -178,11 +179,9 @@ def hold_file(path: Path) -> FileLock:
 
 def _lock_for(path: Path) -> Path:
     """A lock of a file, apart from it, so that nothing is left lying beside the person's files."""
-    import hashlib
-
     import platformdirs
 
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
-    folder = platformdirs.user_state_path("sam2-tools", appauthor=False) / "locks"
+    folder = Path(platformdirs.user_state_dir("sam2-tools", appauthor=False)) / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.lock"

@@ -157,8 +157,11 @@ class Desk:
             self._state = after
         self._tell(before, after, is_silent=is_silent)
 
-    def amend(self, change: Change, *, since: int | None = None) -> None:
-        """Change the state as part of an earlier step: of that after step `since`, or wherever it applies when None."""
+    def amend(self, change: Change, *, since: int | None = None, places: frozenset[Place] | None = None) -> None:
+        """Change the state as part of an earlier step: of that after step `since`, or wherever it applies when None.
+
+        `places` are those whose masks change, where that is known.
+        """
         with self._lock:
             before = self._state
             after = change(before)
@@ -166,7 +169,7 @@ class Desk:
                 return
             self._state = after
             self._history.amend(change, since or 0)
-        self._tell(before, after, is_silent=True)
+        self._tell(before, after, is_silent=True, places=places)
 
     def put_back(self, state: State) -> None:
         """Put a state in the place of the present one, without a step."""
@@ -251,10 +254,10 @@ class Desk:
 
     # News
 
-    def _tell(self, before: State, after: State, *, is_silent: bool) -> None:
+    def _tell(self, before: State, after: State, *, is_silent: bool, places: frozenset[Place] | None = None) -> None:
         if before.things is not after.things or before.active != after.active:
             self.objects_changed.emit()
-        places = changed_places(before, after)
+        places = changed_places(before, after) if places is None else places
         if places is not None:
             self.masks_changed.emit(places)
         if before.masks is not after.masks:

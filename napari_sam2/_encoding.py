@@ -106,13 +106,13 @@ def from_json(value: Any, pool: PatchPool) -> Any:
 
 def pool_bytes(patches: Sequence[MaskPatch]) -> bytes:
     """Masks as bytes."""
-    return _written([_patch_numbers(patch) for patch in patches], [], patches)
+    return _written([_patch_numbers(patch) for patch in patches], [patch.middle for patch in patches], patches)
 
 
 def read_pool(content: bytes) -> list[MaskPatch]:
     """Masks from `pool_bytes`."""
-    numbers, _, bits = _read(content)
-    return _patches(numbers, bits)
+    numbers, middles, bits = _read(content)
+    return _patches(numbers, middles, bits)
 
 
 def planes_bytes(planes: Planes) -> bytes:
@@ -128,7 +128,7 @@ def planes_bytes(planes: Planes) -> bytes:
         ]
         for place, mask in planes.items()
     ]
-    scores = [[mask.iou, mask.object_score] for mask in planes.values()]
+    scores = [[*mask.patch.middle, mask.iou, mask.object_score] for mask in planes.values()]
     return _written(numbers, scores, [mask.patch for mask in planes.values()])
 
 
@@ -136,7 +136,8 @@ def read_planes(content: bytes) -> dict[Place, StoredMask]:
     """Masks from `planes_bytes`."""
     numbers, scores, bits = _read(content)
     found = {}
-    for row, (iou, score), patch in zip(numbers.tolist(), scores.tolist(), _patches(numbers, bits), strict=True):
+    patches = _patches(numbers, scores[:, :2], bits)
+    for row, (iou, score), patch in zip(numbers.tolist(), scores[:, 2:].tolist(), patches, strict=True):
         source, stamp, before, after, frame, *position = row[_PATCH_NUMBERS:]
         found[Place(tuple(position), frame)] = StoredMask(patch, SOURCES[source], iou, score, stamp, (before, after))
     return found
@@ -146,10 +147,12 @@ def _patch_numbers(patch: MaskPatch) -> list[int]:
     return [patch.row, patch.column, patch.height, patch.width, patch.area, len(patch.bits)]
 
 
-def _patches(numbers: NDArray[np.int64], bits: bytes) -> list[MaskPatch]:
+def _patches(numbers: NDArray[np.int64], middles: NDArray[np.float64], bits: bytes) -> list[MaskPatch]:
     found, start = [], 0
-    for row, column, height, width, area, length in numbers[:, :_PATCH_NUMBERS].tolist():
-        found.append(MaskPatch(row, column, height, width, area, bits[start : start + length]))
+    for numbered, (mean_row, mean_column) in zip(numbers.tolist(), middles.tolist(), strict=True):
+        row, column, height, width, area, length = numbered[:_PATCH_NUMBERS]
+        held = bits[start : start + length]
+        found.append(MaskPatch(row, column, height, width, area, held, (mean_row, mean_column)))
         start += length
     if start != len(bits):
         raise ValueError(f"masks take {start} bytes, there are {len(bits)}")
@@ -162,7 +165,9 @@ def _written(
     file = io.BytesIO()
     width = len(numbers[0]) if numbers else _PATCH_NUMBERS
     np.save(file, np.array(numbers, np.int64).reshape(len(numbers), width), allow_pickle=False)
-    np.save(file, np.array(scores, np.float64).reshape(len(scores), 2), allow_pickle=False)
+    np.save(
+        file, np.array(scores, np.float64).reshape(len(scores), len(scores[0]) if scores else 2), allow_pickle=False
+    )
     return file.getvalue() + b"".join(patch.bits for patch in patches)
 
 

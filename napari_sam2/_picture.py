@@ -112,7 +112,7 @@ class Picture:
         """Planes along the axis that is followed."""
         return self.slicing.num_frames
 
-    @property
+    @cached_property
     def fixed_axes(self) -> tuple[int, ...]:
         """Axes that are neither followed nor shown."""
         return self.slicing.fixed_axes
@@ -127,17 +127,19 @@ class Picture:
         """Scale and translation; 1 and 0 where the layer has none."""
         return Grid(self.scale or (1.0,) * self.ndim, self.translate or (0.0,) * self.ndim)
 
-    @property
+    @cached_property
     def time_axis(self) -> int | None:
         """The axis called t or time; else the first fixed axis, or the one that is followed."""
         names = [label.lower() for label in self.axis_labels]
         named = [axis for axis, name in enumerate(names) if name in ("t", "time")]
-        return named[0] if named else self.fixed_axes[0] if self.fixed_axes else self.frame_axis
+        return named[0] if named else self.fixed_axes[0] if self.fixed_axes else self._walked
 
     def time_of(self, place: Place) -> int:
         """Index of a place on the time axis; 0 where there is none."""
         axis = self.time_axis
-        return 0 if axis is None else int(self.index(place)[axis])  # type: ignore[arg-type]
+        if axis in self.fixed_axes:
+            return place.position[self.fixed_axes.index(axis)]
+        return place.frame if axis is not None and axis == self._walked else 0
 
     # Places
 
@@ -150,6 +152,16 @@ class Picture:
             at[axis] = index
         return slice_along(self.shape, self.frame_axis, at)
 
+    def centre(self, place: Place, row: float, column: float) -> list[float]:
+        """A point of a place as an index on every axis."""
+        at = [0.0] * self.ndim
+        for axis, index in zip(self.fixed_axes, place.position, strict=True):
+            at[axis] = float(index)
+        if self._walked is not None:
+            at[self._walked] = float(place.frame)
+        at[self.slicing.plane[0]], at[self.slicing.plane[1]] = row, column
+        return at
+
     def index(self, place: Place) -> tuple[int | slice, ...]:
         """What to index an array of the picture's shape with."""
         return self.slicing_at(place.position).index(place.frame)
@@ -160,7 +172,7 @@ class Picture:
         if len(whole) != self.ndim:
             raise ShapeError(f"{self.ndim} axes need as many indices, got {tuple(indices)}")
         whole = [min(max(index, 0), length - 1) for index, length in zip(whole, self.shape, strict=True)]
-        frame = 0 if self.frame_axis is None else whole[self.frame_axis % self.ndim]
+        frame = 0 if self._walked is None else whole[self._walked]
         return Place(tuple(whole[axis] for axis in self.fixed_axes), frame)
 
     def check(self, place: Place) -> Place:
@@ -233,6 +245,10 @@ class Picture:
         return picture_preview(as_picture(self.plane(place)), side, self.span)
 
     # How it is done
+
+    @property
+    def _walked(self) -> int | None:
+        return None if self.frame_axis is None else self.frame_axis % self.ndim
 
     @property
     def _channel(self) -> int | None:

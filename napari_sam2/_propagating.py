@@ -183,7 +183,9 @@ def keep(desk: Desk, run: Run, plan: Plan, stride: Stride, record: Record) -> No
         _leave_out(changes, state, plan, {number(obj): frames for obj, frames in stride.given_up.items()})
         return with_action(state.with_masks(changes, overwrite=overwrite), before, after)
 
-    desk.amend(kept, since=run.step)
+    frames = {stride.frame, *(frame for missing in stride.given_up.values() for frame in missing)}
+    places = frozenset(Place(plan.position, frame) for frame in frames)
+    desk.amend(kept, since=run.step, places=places)
 
 
 def give_up(desk: Desk, run: Run, plan: Plan, missing: Mapping[int, Sequence[int]]) -> None:

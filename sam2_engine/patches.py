@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +24,7 @@ class MaskPatch:
     height, width : of the box; 0 and 0 for an empty mask
     area : pixels of the mask
     bits : the box's rows as bits, compressed
+    middle : (row, column) of the mean pixel inside the box; 0 and 0 for an empty mask
     """
 
     row: int
@@ -32,6 +33,7 @@ class MaskPatch:
     width: int
     area: int
     bits: bytes
+    middle: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def pack(cls, mask: NDArray[np.bool_]) -> MaskPatch:
@@ -42,7 +44,10 @@ class MaskPatch:
         columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
         box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         bits = zlib.compress(np.packbits(box).tobytes(), level=1)
-        return cls(int(rows[0]), int(columns[0]), box.shape[0], box.shape[1], int(np.count_nonzero(box)), bits)
+        by_row, by_column = box.sum(axis=1), box.sum(axis=0)
+        area = int(by_row.sum())
+        middle = (float(by_row @ np.arange(len(by_row)) / area), float(by_column @ np.arange(len(by_column)) / area))
+        return cls(int(rows[0]), int(columns[0]), box.shape[0], box.shape[1], area, bits, middle)
 
     @classmethod
     def of_pixels(cls, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> MaskPatch:
@@ -127,8 +132,7 @@ class MaskPatch:
         """
         if self.is_empty:
             raise ShapeError("an empty mask has no centre; ask only masks with an area")
-        rows, columns = np.nonzero(self.cut())
-        return self.row + float(rows.mean()), self.column + float(columns.mean())
+        return self.row + self.middle[0], self.column + self.middle[1]
 
     def plus(self, other: MaskPatch) -> MaskPatch:
         """The pixels of either."""
@@ -168,7 +172,7 @@ class MaskPatch:
         """The same mask so many rows down and columns to the right."""
         if self.is_empty:
             return self
-        return MaskPatch(self.row + rows, self.column + columns, self.height, self.width, self.area, self.bits)
+        return replace(self, row=self.row + rows, column=self.column + columns)
 
 
 EMPTY_PATCH = MaskPatch(0, 0, 0, 0, 0, b"")
