@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from napari_sam2._controller import Controller
 from napari_sam2._objects import ControllerSettings
+from napari_sam2._overview import Overview
 from napari_sam2._picture import Picture
 from napari_sam2._project import read_project
 from napari_sam2._replay import replay_steps
@@ -120,17 +121,30 @@ def no_model() -> Any:
     raise AssertionError("nothing here needs the model")
 
 
+def check_overview(controller: Controller) -> None:
+    """What was brought up to date is what would be made anew."""
+    fresh = Overview()
+    assert controller.objects == fresh.rows(controller.state)
+    assert controller.doubtful() == fresh.doubtful(controller.state, None)
+    for row in controller.objects:
+        assert controller.scores(row.id) == fresh.scores(controller.state, row.id)
+    tracks = fresh.lineage(controller.state, controller.picture).tracks
+    assert np.array_equal(controller.lineage().tracks, tracks)
+
+
 def check_undo(controller: Controller, actions: list[tuple[Any, ...]]) -> None:
     """Undo back to the beginning, redo to the end, at every step the same as on the way there."""
     seen = [controller.state]
     for action in actions:
         do(controller, action)
         controller.end_stroke()
+        check_overview(controller)
         if controller.state is not seen[-1]:
             seen.append(controller.state)
     last = controller.state
     passed = [last]
     while controller.undo():
+        check_overview(controller)
         passed.append(controller.state)
     assert all(one is other for one, other in zip(passed, reversed(seen), strict=False)) and len(passed) >= len(seen)
     assert not controller.objects and not len(controller.state.masks)
@@ -173,6 +187,7 @@ def test_what_was_computed_can_be_undone_saved_and_replayed(clip, tracker, tmp_p
     assert opened.objects == controller.objects and not opened.is_dirty
     replayed = run(replay_steps(read_project(path), controller.picture, tracker))
     assert np.array_equal(np.asarray(replayed.all_labels), np.asarray(controller.all_labels))
+    check_overview(controller)
     before = controller.state
     if controller.undo():
         controller.redo()
