@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psygnal import Signal
@@ -28,7 +28,7 @@ Change = Callable[[State], State]
 MAX_WALKERS = 2
 """Positions of the fixed axes whose features are kept."""
 
-REPLAYED_SETTINGS = ("overlap", "exclusive", "max_hole_area", "max_island_area")
+REPLAYED_SETTINGS = ("overlap", "exclusive", "max_hole_area", "max_island_area", "window")
 REPLAYED_FACTS = ("channels", "contrast", "limits")
 
 MAX_NAMED_PLACES = 2000
@@ -83,7 +83,8 @@ class Desk:
 
     def _choices(self) -> dict[str, Any]:
         """What results depend on beside prompts, for the journal."""
-        settings = {name: value for name, value in asdict(self._settings).items() if name in REPLAYED_SETTINGS}
+        settings = {name: getattr(self._settings, name) for name in REPLAYED_SETTINGS}
+        settings["window"] = settings["window"] if isinstance(settings["window"], str) else None
         picture = {name: getattr(self._picture, name) for name in REPLAYED_FACTS}
         return {"model": self._model_name, "settings": settings, "picture": picture}
 

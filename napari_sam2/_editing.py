@@ -199,6 +199,24 @@ def paint(state: State, place: Place, label: int, patch: MaskPatch, *, overwrite
     return give(state, label, place, patch.plus(before.patch if before else EMPTY_PATCH), overwrite=overwrite)
 
 
+def noted_stroke(state: State, place: Place, label: int, patch: MaskPatch, *, goes_on: bool) -> State:
+    """The journal with what was painted; parts of one stroke are one entry."""
+    last = state.journal[-1] if state.journal else None
+    if (
+        goes_on
+        and last is not None
+        and (last.name, last.values.get("place"), last.values.get("label"))
+        == (
+            "paint",
+            place,
+            label,
+        )
+    ):
+        patch = last.values["patch"].plus(patch)
+        state = replace(state, journal=state.journal[:-1])
+    return state.did("paint", place=place, label=label, patch=patch)
+
+
 def holding(state: State, obj: int) -> State:
     """Tracked masks of an object taken to follow from its present prompts."""
     changes: dict[Place, StoredMask | None] = {}

@@ -230,12 +230,13 @@ class Editor(Desk):
             return
         place = self.picture.check(place)
         patch, overwrite = MaskPatch.of_pixels(rows, columns), self.settings.overlap == "overwrite"
-        self.edit(
-            lambda state: _editing.paint(state, place, label, patch, overwrite=overwrite).did(
-                "paint", place=place, label=label, patch=patch
-            ),
-            is_stroke=True,
-        )
+        goes_on = self._is_stroke_open
+
+        def stroke(state: State) -> State:
+            painted = _editing.paint(state, place, label, patch, overwrite=overwrite)
+            return _editing.noted_stroke(painted, place, label, patch, goes_on=goes_on)
+
+        self.edit(stroke, is_stroke=True)
         self._position = place.position
 
     def end_stroke(self) -> None:

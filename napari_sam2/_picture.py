@@ -49,6 +49,7 @@ class Picture:
     scale, translate, units : of each axis, as the layer has them
     name : of the layer
     path : of the file it was read from, where there is one
+    other_paths : likewise for each of `others`
 
     Raises
     ------
@@ -72,6 +73,7 @@ class Picture:
     units: tuple[str, ...] = ()
     name: str = ""
     path: str | None = None
+    other_paths: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_channels()

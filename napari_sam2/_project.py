@@ -45,8 +45,8 @@ class Project:
     ----------
     state : everything but pixels of the picture
     picture : facts of the picture: ``shape``, ``axis_labels``, ``frame_axis``, ``channel_axis``, ``rgb``, ``channels``,
-        ``contrast``, ``limits``, ``scale``, ``translate``, ``units``, ``name``, ``path``, ``fingerprint``,
-        ``num_arrays`` and ``dtype``
+        ``contrast``, ``limits``, ``scale``, ``translate``, ``units``, ``name``, ``path``, ``other_paths``,
+        ``fingerprint``, ``num_arrays`` and ``dtype``
     settings : what was chosen
     model_name : name or path of the weights
     weights : their fingerprint; None where the model was never needed
@@ -71,7 +71,7 @@ class Project:
 def picture_facts(picture: Picture) -> dict[str, Any]:
     """What is kept of a picture to find and to know it again."""
     names: tuple[str, ...] = ("axis_labels", "frame_axis", "channel_axis", "rgb", "channels", "contrast", "limits")
-    names += ("scale", "translate", "units", "name", "path")
+    names += ("scale", "translate", "units", "name", "path", "other_paths")
     facts = {name: _plain(getattr(picture, name)) for name in names}
     return {
         **facts,

@@ -5,6 +5,7 @@ The computing half of `Session`: it holds frames, features and the tracker, and 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ from .prompts import ObjectId, Prompts
 from .track import Track
 from .tracking import Tracker
 from .windows import WindowRule
+
+MAX_PICTURES = 4
+"""Frames whose pixels are kept: reading one may take longer than looking at it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class FrameDecider:
         self.rule = rule
         self._features = FeatureCache(feature_bytes, MAX_WINDOWS if rule else MAX_WHOLE_FRAMES)
         self._span: Range | None = None
-        self._picture: tuple[int, Any] | None = None
+        self._pictures: OrderedDict[int, Any] = OrderedDict()
 
     def looker(self, frame: int) -> Looker:
         """Looks at a frame through features from the cache."""
@@ -69,14 +73,22 @@ class FrameDecider:
         with self.tracker.placement.active():
             return self._features.rows(frame, windows, lambda missing: self._encode(frame, missing))
 
-    def _encode(self, frame: int, windows: Sequence[Window | None]) -> ImageFeatures:
+    def picture(self, frame: int) -> Any:
+        """A frame's pixels, kept for a while; the first call also looks at what is black and white."""
         if self._span is None:
             self._span = sequence_range(self.frames, self.tracker.config.contrast)
-        if self._picture is None or self._picture[0] != frame:
-            self._picture = (frame, self.frames[frame])
-        picture = self._picture[1]
+        if frame not in self._pictures:
+            self._pictures[frame] = self.frames[frame]
+        self._pictures.move_to_end(frame)
+        while len(self._pictures) > MAX_PICTURES:
+            self._pictures.popitem(last=False)
+        return self._pictures[frame]
+
+    def _encode(self, frame: int, windows: Sequence[Window | None]) -> ImageFeatures:
+        picture = self.picture(frame)
         if windows[0] is None:
             return self.tracker.encode([picture], [self._span])
+        assert self._span is not None, "a frame that was read has a range"
         return self.tracker.encode_windows(picture, self._span, windows)
 
     def answer(self, track: Track, frame: int, prompts: Prompts, *, from_scratch: bool) -> MemoryEntry:

@@ -108,13 +108,12 @@ class Walker:
         self._lock = threading.RLock()
 
     def encode(self, frame: int) -> None:
-        """Bring a frame's features into the cache, where a model looks at whole frames; otherwise read it once."""
+        """Bring a frame's features into the cache, where a model looks at whole frames; otherwise its pixels."""
         with self._lock:
             if self.rule is None:
                 self._decider.encoded(frame)
             else:
-                self._decider.looker(frame)
-                self.frames[frame]
+                self._decider.picture(frame)
 
     def answer(self, frame: int, steps: Sequence[Prompts], base: MaskPatch | None = None) -> Answer:
         """What prompts on a frame mean.

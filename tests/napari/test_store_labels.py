@@ -165,3 +165,14 @@ def test_planes_are_kept_only_while_they_hold():
     before = controller.work_labels.plane(place)
     controller.work_labels[1, 0, 1] = 1
     assert controller.work_labels.plane(place) is not before
+
+
+def test_a_stroke_is_one_entry_in_the_journal():
+    controller = controller_for("ZYX")
+    for column in range(4):
+        controller.work_labels[1, 2, column] = 5
+    assert [action.name for action in controller.journal] == ["begin", "paint"]
+    assert controller.journal[-1].values["patch"].area == 4
+    controller.end_stroke()
+    controller.work_labels[1, 2, 5] = 5
+    assert len(controller.journal) == 3
