@@ -80,7 +80,8 @@ class Shortcuts(QObject):  # type: ignore[misc]
     def refresh(self) -> None:
         """Take over keys that were changed in napari's preferences."""
         for name, shortcut in self._shortcuts.items():
-            shortcut.setKey(QKeySequence(self.key(name)))
+            if shortcut.key() != QKeySequence(self.key(name)):
+                shortcut.setKey(QKeySequence(self.key(name)))
         self.changed.emit()
 
     def want_cancel(self, wanted: bool) -> None:

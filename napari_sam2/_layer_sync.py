@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,15 +77,13 @@ class LayerSync(QObject):  # type: ignore[misc]
         channel = None if axis is None else (axis, int(picture.data.shape[axis]))
         self._colours: dict[int, Rgba] = {}
         self.marks = MarkLayers(picture, axis, self._colour_of, wanted_object, self)
-        self.masks = MaskLayers(*labels, channel, self.is_shown, self)
+        self.masks = MaskLayers(*labels, channel, self.is_shown, lambda: viewer.dims.ndisplay == 3, self)
         self._tracks: Any = None
         self._tool = Tool.POINT
         self._is_changing = self._is_switching = False
         self._mouse = MouseHabits(viewer, lambda layer: layer in self._own)
-        self._mend = QTimer(self)
-        self._mend.setSingleShot(True)
-        self._mend.setInterval(0)
-        self._mend.timeout.connect(self._recover)
+        self._mend = self._soon(self._ensure)
+        self._mode_news = self._soon(self._read_mode)
         self._ensure()
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_moved)
@@ -109,6 +108,7 @@ class LayerSync(QObject):  # type: ignore[misc]
         """Let go of the viewer; with `remove`, take the layers away as well."""
         self._is_changing = True
         self._mend.stop()
+        self._mode_news.stop()
         self.masks.close()
         self.marks.close()
         self._mouse.close()
@@ -245,7 +245,15 @@ class LayerSync(QObject):  # type: ignore[misc]
                     layer.events.mode.connect(self._on_mode)
             masks.take(work, finished)
             marks.take(points, shapes)
+            self._order((finished, work, shapes, points))
         self.use_tool(self._tool)
+
+    def _order(self, wanted: tuple[Any, ...]) -> None:
+        """Put our layers one above the other, where some were made anew."""
+        layers = self._viewer.layers
+        for lower, upper in reversed(tuple(pairwise(wanted))):
+            if layers.index(lower) > layers.index(upper):
+                layers.move(layers.index(lower), layers.index(upper))
 
     def _on_removed(self, event: Any) -> None:
         if self._is_changing:
@@ -256,13 +264,22 @@ class LayerSync(QObject):  # type: ignore[misc]
             self.recovered.emit(str(event.value.name))
             self._mend.start()
 
-    def _recover(self) -> None:
-        self._ensure()
+    def _soon(self, do: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(0)
+        timer.timeout.connect(do)
+        return timer
 
     def _on_mode(self, _: Any) -> None:
+        if not self._is_switching and not self._is_changing:
+            # Soon: napari chooses another layer also before it tells that one was deleted.
+            self._mode_news.start()
+
+    def _read_mode(self) -> None:
         """A layer or mode was chosen by napari's own controls."""
         layer = self._viewer.layers.selection.active
-        if self._is_switching or self._is_changing or not any(layer is one for one in self._own):
+        if self._mend.isActive() or not any(layer is one for one in self._own):
             return
         found = next((tool for tool in Tool if tool.value == str(layer.mode)), Tool.MOVE)
         if found is not self._tool:

@@ -16,7 +16,8 @@ from ._picture_source import AlongChannels
 
 WORK_NAME, FINISHED_NAME, TRACKS_NAME = "SAM2 preview", "SAM2 objects", "SAM2 tracks"
 
-REFRESH_MS = 100
+REFRESH_MS, REFRESH_SOLID_MS = 100, 1000
+"""In the 3D view every refresh draws all planes."""
 
 Rgba = tuple[float, float, float, float]
 
@@ -29,6 +30,7 @@ class MaskLayers(QObject):  # type: ignore[misc]
     work_labels, finished_labels : arrays that draw the planes asked for
     channel : (axis, length) of the picture's layer, where it has channels
     is_shown : whether a place is to be seen now
+    is_solid : whether it is the 3D view
     """
 
     picked = Signal(int)
@@ -41,20 +43,20 @@ class MaskLayers(QObject):  # type: ignore[misc]
         finished_labels: Any,
         channel: tuple[int, int] | None,
         is_shown: Callable[[Place], bool],
+        is_solid: Callable[[], bool],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._work_labels, self._finished_labels = (
             labels if channel is None else AlongChannels(labels, *channel) for labels in (work_labels, finished_labels)
         )
-        self._is_shown = is_shown
+        self._is_shown, self._is_solid = is_shown, is_solid
         self.work: Any = None
         self.finished: Any = None
         self._colours: dict[int, str] = {}
         self._is_setting = self._is_due = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self._refresh)
 
     def work_arguments(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class MaskLayers(QObject):  # type: ignore[misc]
         if places is None or any(self._is_shown(place) for place in places):
             self._is_due = True
         if self._is_due and not self._timer.isActive():
-            self._timer.start()
+            self._timer.start(REFRESH_SOLID_MS if self._is_solid() else REFRESH_MS)
 
     def flush(self) -> None:
         """Draw at once what waits."""
@@ -121,7 +123,10 @@ class MaskLayers(QObject):  # type: ignore[misc]
         from napari.utils.colormaps import DirectLabelColormap
 
         nothing = np.zeros(4, np.float32)
-        return DirectLabelColormap(color_dict={None: nothing, 0: nothing, **self._colours})
+        colours: dict[int | None, Any] = {None: nothing, 0: nothing}
+        for obj, colour in self._colours.items():
+            colours[obj] = colour
+        return DirectLabelColormap(color_dict=colours)
 
     def _tell_label(self, _: Any) -> None:
         if not self._is_setting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -124,15 +124,21 @@ class Opener(QObject):  # type: ignore[misc]
                 work.autosave(self.folder)
 
     def look_for_copies(self) -> None:
-        """Say which copies were left behind by a window that did not close properly."""
+        """Say which copies were left behind by a window that did not close properly; looked for by the worker.
+
+        The first time, this also brings in the engine, which takes seconds that nobody should wait for at Start.
+        """
+        self._worker.submit(Job("getting ready", self._listed, Urgency.CHORE, "copies", self.found.emit))
+
+    def _listed(self) -> Generator[None, None, list[tuple[str, Any]]]:
         from ._controller import recoverable
 
+        yield
         try:
-            left = recoverable(self.folder)
+            return [(_copy_words(one), one) for one in recoverable(self.folder)]
         except (EngineError, OSError) as error:
             logger.warning("automatic copies in %s cannot be listed: %s", self.folder, error)
-            return
-        self.found.emit([(_copy_words(one), one) for one in left])
+            return []
 
     def recover(self, copy: Any, group: InputGroup, weights: str, device: str) -> None:
         """Open a copy on the picture it was made on, or on the one that is chosen."""

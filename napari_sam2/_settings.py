@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,13 @@ class Settings:
         path = self._file()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, kept, indent=1)
+
+    def watch(self, changed: Callable[[], object]) -> None:
+        """Call this when a person changes something in napari's preferences."""
+        kept = self._kept()
+        if not isinstance(kept, dict):
+            for section in sorted({name.partition(".")[0] for name in DEFAULTS}):
+                getattr(kept, section).events.connect(lambda _: changed())
 
     def _kept(self) -> Any:
         """napari's settings of this plug-in, or a dictionary where it keeps none; looked for once, which takes long."""

@@ -77,6 +77,7 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         self._strip_dock: Any = None
         self._is_closed = False
         self._last_chore_error = ""
+        self.settings.watch(self._follow_settings)
         self.showing.everything()
         self.opener.look_for_copies()
 
@@ -424,6 +425,15 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
 
     def _is_on_our_layer(self) -> bool:
         return self._is_ours(self.viewer.layers.selection.active)
+
+    def _follow_settings(self) -> None:
+        """A person changed something in napari's preferences."""
+        if self._is_closed:
+            return
+        self.shortcuts.refresh()
+        self.prompt.show_live(bool(self.settings["prompting.live"]))
+        self.model.show_chosen(str(self.settings["model.weights"]), str(self.settings["model.device"]))
+        self._autosave.setInterval(1000 * int(self.settings["saving.autosave_seconds"]))
 
     def _follow_active(self, _: Any) -> None:
         self.shortcuts.follow()

@@ -23,9 +23,6 @@ MANIFEST = Path(__file__).parents[2] / "napari_sam2" / "napari.yaml"
 needs_napari = pytest.mark.skipif(
     __import__("importlib.util").util.find_spec("napari") is None, reason="napari is not installed"
 )
-needs_qt = pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("pytestqt") is None, reason="pytest-qt is not installed"
-)
 
 
 @pytest.fixture

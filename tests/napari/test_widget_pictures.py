@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "CZYX": (two_channels(0), {"axis_labels": ("c", "z", "y", "x")}),
     "ZCYX": (two_channels(1), {"axis_labels": ("z", "c", "y", "x")}),
     "RGB": (lambda _: np.stack([ball(np.uint8)[PLANES]] * 3, -1), {"axis_labels": ZYX, "rgb": True}),
-    "YXZ": (lambda _: np.moveaxis(small(), 0, 2), {"axis_labels": ("y", "x", "z")}),
+    "YXZ": (lambda _: np.moveaxis(small(), 0, 2), {"axis_labels": ("y", "x", "z"), "rgb": False}),
 }
 
 
