@@ -72,7 +72,7 @@ class Desk:
         self._settings = settings
         self._model_name = model_name
         self._state = State().did("begin", **self._choices())
-        self._saved: State | None = self._state
+        self._saved = self._state
         self._history = History(settings.undo_steps, settings.undo_bytes)
         self._lock = threading.RLock()
         self._is_stroke_open = False
@@ -117,8 +117,9 @@ class Desk:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether there is something that `save` has not written."""
-        return self._state is not self._saved
+        """Whether there is something that `save` has not written; which object is chosen does not count."""
+        now, saved = self._state, self._saved
+        return now.things is not saved.things or now.masks is not saved.masks or now.said is not saved.said
 
     @property
     def is_running(self) -> bool:

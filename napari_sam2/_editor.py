@@ -13,6 +13,7 @@ from sam2_engine.errors import ShapeError
 from sam2_engine.patches import MaskPatch
 from sam2_engine.prompts import Prompts
 from sam2_engine.tracking import Tracker
+from sam2_engine.walking import check_prompts
 
 from . import _answering, _editing
 from ._desk import Desk, MakeTracker
@@ -179,9 +180,14 @@ class Editor(Desk):
             A locked object.
         UnknownObjectError
             An object that does not exist.
+        PromptError
+            Something outside of the picture.
         """
         place = self.picture.check(place)
         marked = {obj: marks_of(said) for obj, said in prompts.items()}
+        for said in prompts.values():
+            for step in (said,) if isinstance(said, Prompts) else said:
+                check_prompts(step, self.picture.size)
         changed: frozenset[int] = frozenset()
 
         def mark(state: State) -> State:

@@ -138,7 +138,7 @@ class Walker:
             key: tuple[Hashable, ...] = (frame, base)
             entry: MemoryEntry | None = None
             for prompts in _one_at_a_time(steps):
-                self._check(prompts)
+                check_prompts(prompts, self.frames.size)
                 key = (*key, _key(prompts))
                 entry = self._answers.get(key)
                 if entry is None:
@@ -272,14 +272,21 @@ class Walker:
         while len(self._answers) > KEPT_ANSWERS:
             self._answers.popitem(last=False)
 
-    def _check(self, prompts: Prompts) -> None:
-        resize = Resize(self.frames.size, self.tracker.config.image_side)
-        for click in prompts.clicks:
-            resize.check_click(click)
-        if prompts.box is not None:
-            resize.clip_box(prompts.box)
-        if prompts.mask is not None:
-            resize.check_mask(prompts.mask)
+
+def check_prompts(prompts: Prompts, size: tuple[int, int]) -> None:
+    """
+    Raises
+    ------
+    PromptError
+        Something lies outside of a frame of ``(height, width)``.
+    """
+    resize = Resize(size, size[0])
+    for click in prompts.clicks:
+        resize.check_click(click)
+    if prompts.box is not None:
+        resize.clip_box(prompts.box)
+    if prompts.mask is not None:
+        resize.check_mask(prompts.mask)
 
 
 def _one_at_a_time(steps: Sequence[Prompts]) -> Iterator[Prompts]:

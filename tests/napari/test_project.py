@@ -54,7 +54,9 @@ def test_a_project_opens_with_all_that_was_there(worked, tracker, home):
     path = home / "work.sam2"
     assert worked.is_dirty
     worked.save(path)
+    worked.select(1)
     assert not worked.is_dirty
+    worked.select(3)
     worked.close()
     opened = Controller.open(path, worked.picture, tracker)
     assert opened.state.same_as(worked.state) and opened.settings == worked.settings
