@@ -85,9 +85,7 @@ def stored(value: int) -> StoredMask:
     return StoredMask(MaskPatch.pack(mask), "tracked")
 
 
-edits = st.lists(
-    st.tuples(st.integers(1, 3), st.integers(0, 4), st.one_of(st.none(), st.integers(0, 5))), max_size=20
-)
+edits = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4), st.one_of(st.none(), st.integers(0, 5))), max_size=20)
 
 
 @pytest.mark.property
