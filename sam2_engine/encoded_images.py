@@ -6,7 +6,7 @@ Letters: B objects or images · M masks · S model side · s = S/4 · C channels
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -87,7 +87,7 @@ def decode_prompts(
     with tracker.placement.active():
         everything = model.decode(images.view[row], (images.skips[0][row], images.skips[1][row]), prompts)
         offered = tracker.offered(everything, ambiguous=multimask)
-        return replace(offered, logits=tracker.in_place(offered.logits, prompts))
+        return tracker.as_said(offered, prompts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from .geometry import OUTSIDE_LOGIT, Resize, ResizeFilter, Window
 from .memory import Direction, MemoryBank, MemoryEntry, MemoryPlan, RecentFrames
 from .model import Memory, PointKind, PromptTensors, Sam2
 from .model.sam2 import upsample_to
+from .obeying import obeyed
 from .outputs import Candidates, ImageFeatures
 from .pixels import Range, as_picture, to_model_input, window_input
 from .prompts import Prompts
@@ -31,6 +32,9 @@ ABSENT_LOGIT = OUTSIDE_LOGIT
 
 GIVEN_MASK_LOGIT = 10.0
 """Absolute mask logit of a mask that a person gave."""
+
+PRESENT_SCORE = 0.1
+"""Object score, at least, of what a person points at more than once, or boxes."""
 
 PREVIOUS_LOGIT_LIMIT = 32.0
 """Previous logits are clamped to this before they go in again as mask prompt."""
@@ -174,16 +178,23 @@ class Tracker:
         everything = self.model.decode(view, features.skips, prompts)
         offered = self.offered(everything, ambiguous=self._is_ambiguous(prompts))
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
-        return self.decide(replace(offered, logits=self.in_place(offered.logits, prompts)), best)
+        return self.decide(self.as_said(offered, prompts), best)
 
-    def in_place(self, logits: Tensor, prompts: PromptTensors) -> Tensor:
-        """Mask logits ``[B, M, h, w]`` without the regions that the prompts do not mean, in inference of small models.
+    def as_said(self, offered: Candidates, prompts: PromptTensors) -> Candidates:
+        """Candidates ``[B, M]`` that agree with what a person said, in inference of small models.
 
-        A small model sees likenesses all over the image; its object is where the click is, or where it was.
+        Corrections hold, see `obeying`, and an object that is pointed at is there. A small model sees likenesses all
+        over the image; its object is where the click is, or where it was: other regions are left out.
         """
         if not self.config.refines_mask or self.model.training:
-            return logits
-        return cleanup.keep_touching(logits, _known_place(prompts, logits.shape[-1]))
+            return offered
+        logits, score = offered.logits, offered.object_score
+        if prompts.mask is not None or prompts.kinds.shape[1] > 1:
+            logits = obeyed(logits, prompts)
+            is_shown = ((prompts.kinds == PointKind.POSITIVE) | (prompts.kinds == PointKind.BOX_TOP_LEFT)).any(dim=1)
+            score = torch.where(is_shown[:, None], score.clamp(min=PRESENT_SCORE), score)
+        logits = cleanup.keep_touching(logits, _known_place(prompts, logits.shape[-1]))
+        return replace(offered, logits=logits, object_score=score)
 
     def _is_ambiguous(self, prompts: PromptTensors) -> bool:
         """Whether the prompts may mean several masks; to models trained so, previous logits say which one is meant."""
