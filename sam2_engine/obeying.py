@@ -38,8 +38,8 @@ SIDE_MARGIN, SIDE_REACH = 0.3, 0.4
 LOOSE = 0.025
 """How exact boxes are taken to be: share of the larger side by which the object may end before or behind each side."""
 
-STEEPNESS = 4.0
-"""Logits that a cell farther outside of a box costs."""
+STEEPNESS, LOWEST = 4.0, -10.0
+"""Logits that a cell farther outside of a box costs, down to the lowest."""
 
 LEAST_FILLED = 0.25
 """Share of its box that an object has at least, for its reach."""
@@ -120,7 +120,8 @@ def _limit(low: Tensor, high: Tensor, side: int) -> Tensor:
     """Highest logits around a box, 0 on its edge, ``[B, 1, s, s]``."""
     ticks = torch.arange(side, device=low.device, dtype=torch.float32)
     depth = torch.minimum(ticks - low[..., None], high[..., None] - ticks)  # [B, 2, s]
-    return STEEPNESS * torch.minimum(depth[:, 1, :, None], depth[:, 0, None, :])[:, None]
+    inside = torch.minimum(depth[:, 1, :, None], depth[:, 0, None, :])[:, None]
+    return (STEEPNESS * inside).clamp(min=LOWEST)
 
 
 def _likeliest(logits: Tensor, at: Tensor, axis: int, is_inside: Tensor) -> Tensor:
