@@ -203,7 +203,9 @@ class Doing(QObject):  # type: ignore[misc]
     def carry(self, direction: str) -> None:
         """Carry objects through the other axis."""
         work = self.at_hand
-        positions = positions_from(work.controller.picture, work.layers.place().position, direction)
+        controller = work.controller
+        here = work.layers.place().position
+        positions = positions_from(controller.picture, here, direction, controller.prompted_places)
         self._run("carrying on", partial(work.controller.carry_steps, self._objects(), positions))
 
     def cancel(self) -> None:

@@ -174,13 +174,23 @@ def worth_visiting(controller: Controller, obj: int | None) -> Sequence[Place]:
     return [place for row in controller.objects if row.id == obj or obj is None for place in row.prompted]
 
 
-def positions_from(picture: Picture, here: tuple[int, ...], direction: str) -> tuple[tuple[int, ...], ...]:
-    """Positions to carry objects through: this one, then all later or all earlier ones along the first fixed axis."""
+def positions_from(
+    picture: Picture, here: tuple[int, ...], direction: str, prompted: Iterable[Place] = ()
+) -> tuple[tuple[int, ...], ...]:
+    """Positions to carry objects through: this one, then all later or all earlier ones along the first fixed axis.
+
+    Where nothing is prompted on this one, they begin at the nearest that has prompts, those on the way here first.
+    """
     if not here:
         return (here,)
+    first, rest = here[0], here[1:]
+    side = 1 if direction == "forward" else -1
+    known = {place.position[0] for place in prompted if place.position[1:] == rest}
+    if known and first not in known:
+        behind = [index for index in known if (first - index) * side > 0]
+        first = min(behind or known, key=lambda index: abs(index - here[0]))
     length = picture.shape[picture.fixed_axes[0]]
-    indices = range(here[0], length) if direction == "forward" else range(here[0], -1, -1)
-    return tuple((index, *here[1:]) for index in indices)
+    return tuple((index, *rest) for index in range(first, length if side > 0 else -1, side))
 
 
 def _mark(confidence: Confidence, is_prompted: bool) -> SliceMark:

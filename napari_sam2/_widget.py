@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QMessageBox, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from sam2_engine.errors import EngineError
 
+from ._closing import CloseGuard
 from ._doing import Doing
 from ._group_finish import FinishGroup
 from ._group_input import InputGroup
@@ -27,11 +28,14 @@ from ._settings import Settings
 from ._showing import Showing
 from ._state_line import StateLine
 from ._strip import ConfidenceStrip
+from ._wiring import bind_keys, connect
 from ._work import Work
 from ._worker import Job, Urgency, Worker
 
 if TYPE_CHECKING:
     import napari
+
+    from sam2_engine.legs import Way
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +72,15 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         self.shortcuts = Shortcuts(self, self.settings)
         self.keys = KeysGroup(self.shortcuts)
         self._lay_out()
-        self._connect()
-        self._bind_keys()
+        connect(self)
+        bind_keys(self)
         self._autosave = QTimer(self)
-        self._autosave.timeout.connect(self._keep_copies)
+        self._autosave.timeout.connect(self.opener.keep_copies)
         self._autosave.start(1000 * int(self.settings["saving.autosave_seconds"]))
-        self._window: Any = None
+        self.guard = CloseGuard(self)
         self._strip_dock: Any = None
-        self._is_closed = False
+        self._connected: WeakSet[Work] = WeakSet()
+        self.is_closed = False
         self._last_chore_error = ""
         self.settings.watch(self._follow_settings)
         self.showing.everything()
@@ -121,114 +126,9 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         self.setMinimumWidth(MIN_WIDTH)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
-    # Wiring
-
-    def _connect(self) -> None:
-        doing, opener = self.doing, self.opener
-        doing.failed.connect(self.complain)
-        doing.told.connect(self.tell)
-        opener.failed.connect(self.complain)
-        opener.told.connect(self.tell)
-        opener.opened.connect(self._take_up)
-        opener.found.connect(self.session.offer_recovery)
-        worker = self.worker
-        worker.started.connect(self._on_started)
-        worker.finished.connect(self._on_finished)
-        worker.failed.connect(self._on_failed)
-        worker.changed.connect(self._on_worker_changed)
-        self._connect_input()
-        self._connect_objects()
-        self._connect_prompt()
-        self._connect_propagate()
-        self._connect_rest()
-
-    def _connect_input(self) -> None:
-        self.input.start_wanted.connect(self._begin)
-        self.input.changed.connect(self.showing.choice)
-        self.model.chosen.connect(self._use_model)
-
-    def _connect_objects(self) -> None:
-        doing, objects = self.doing, self.objects
-        objects.new_wanted.connect(doing.new_object)
-        objects.delete_wanted.connect(doing.delete)
-        objects.picked.connect(doing.select)
-        objects.renamed.connect(doing.rename)
-        objects.labels_wanted.connect(doing.take_labels)
-        objects.table.selectionModel().selectionChanged.connect(self.showing.possibilities)
-
-    def _connect_prompt(self) -> None:
-        doing, prompt = self.doing, self.prompt
-        prompt.tool_chosen.connect(doing.use_tool)
-        prompt.label_chosen.connect(doing.use_label)
-        prompt.live_chosen.connect(partial(self.settings.__setitem__, "prompting.live"))
-        prompt.answer_wanted.connect(doing.answer)
-        prompt.clear_wanted.connect(doing.clear)
-        prompt.show_live(bool(self.settings["prompting.live"]))
-
-    def _connect_propagate(self) -> None:
-        doing, propagate = self.doing, self.propagate
-        propagate.wanted.connect(self._propagate)
-        propagate.carry_wanted.connect(self._carry)
-        propagate.range_chosen.connect(self._use_range)
-        propagate.patience_chosen.connect(self._use_patience)
-        propagate.exclusive_chosen.connect(lambda exclusive: doing.use_setting(exclusive=exclusive))
-        propagate.place_chosen.connect(doing.go_to)
-        propagate.step_wanted.connect(doing.visit)
-        self.strip.frame_chosen.connect(self._show_frame)
-        self.strip.range_chosen.connect(self._use_range)
-        self.state.pause_wanted.connect(doing.pause)
-        self.state.cancel_wanted.connect(doing.cancel)
-
-    def _connect_rest(self) -> None:
-        doing, finish, session = self.doing, self.finish, self.session
-        finish.finish_wanted.connect(doing.finish)
-        finish.reopen_wanted.connect(doing.reopen)
-        finish.merge_wanted.connect(doing.merge)
-        finish.split_wanted.connect(doing.split)
-        finish.relabel_wanted.connect(doing.relabel)
-        finish.divide_wanted.connect(doing.divide)
-        finish.undo_wanted.connect(doing.undo)
-        finish.redo_wanted.connect(doing.redo)
-        finish.overwrite_chosen.connect(
-            lambda overwrite: doing.use_setting(overlap="overwrite" if overwrite else "keep")
-        )
-        session.save_wanted.connect(doing.save)
-        session.open_wanted.connect(self._open)
-        session.export_wanted.connect(doing.export)
-        session.measure_wanted.connect(doing.measure)
-        session.tracks_wanted.connect(doing.show_tracks)
-        session.recover_wanted.connect(self._recover)
-        session.discard_wanted.connect(self.opener.discard)
-        self.keys.refused.connect(self.complain)
-        self.shortcuts.changed.connect(self.showing.keys)
-
-    def _bind_keys(self) -> None:
-        doing = self.doing
-        self.shortcuts.bind(
-            {
-                "answer": doing.answer,
-                "propagate": partial(self._propagate, "both"),
-                "toggle_label": doing.toggle_label,
-                "next_object": partial(doing.next_object, 1),
-                "previous_object": partial(doing.next_object, -1),
-                "next_doubtful": partial(doing.visit, 1),
-                "previous_doubtful": partial(doing.visit, -1),
-                "undo": doing.undo,
-                "redo": doing.redo,
-                "finish": doing.finish,
-                "clear_slice": partial(doing.clear, False),
-                "clear_object": partial(doing.clear, True),
-                "divide": doing.divide,
-                "cancel": doing.cancel,
-            }
-        )
-        self.shortcuts.bind_extra("Ctrl+Z", doing.undo, self._is_on_our_layer)
-        self.shortcuts.bind_extra("Ctrl+Shift+Z", doing.redo, self._is_on_our_layer)
-        self.viewer.layers.selection.events.active.connect(self._follow_active)
-
     # What a person does
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         choice = self.input.choice
         if choice is None:
             self.tell("Choose a picture and the axis to follow first.")
@@ -236,10 +136,11 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         self.state.settle()
         self.opener.begin(choice, self.model.weights, self.model.device)
 
-    def _take_up(self, work: Work) -> None:
+    def take_up(self, work: Work) -> None:
         """Go on with this work."""
-        if self.doing.work is not work:
-            self.doing.work = work
+        self.doing.work = work
+        if work not in self._connected:
+            self._connected.add(work)
             for signal, slot in (
                 (work.news, self.showing.news),
                 (work.failed, self.complain),
@@ -255,17 +156,19 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         self.input.fold()
         self.showing.everything()
 
-    def _propagate(self, direction: str) -> None:
+    def run_propagation(self, direction: Way) -> None:
+        """Carry objects to other slices."""
         self.state.settle()
         self.doing.only_selected = self.propagate.only_selected
         self.doing.propagate(direction)
 
-    def _carry(self, direction: str) -> None:
+    def run_carrying(self, direction: str) -> None:
+        """Carry objects along the other axis."""
         self.state.settle()
         self.doing.only_selected = self.propagate.only_selected
         self.doing.carry(direction)
 
-    def _use_range(self, start: int, stop: int) -> None:
+    def use_range(self, start: int, stop: int) -> None:
         """Another range to propagate over."""
         work = self.work
         if work is None:
@@ -276,27 +179,32 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         work.range = (min(first, last), max(first, last))
         self.showing.range()
 
-    def _use_patience(self, patience: int) -> None:
+    def use_patience(self, patience: int) -> None:
+        """When to give an object up."""
         self.settings["propagation.patience"] = patience
         if self.work is not None:
             self.doing.use_setting(patience=patience)
 
-    def _use_model(self, weights: str, device: str) -> None:
+    def use_model(self, weights: str, device: str) -> None:
+        """Another model, or another place for it."""
         self.settings["model.weights"], self.settings["model.device"] = weights, device
         self.opener.use_model(self.work, weights, device)
 
-    def _show_frame(self, frame: int) -> None:
+    def show_frame(self, frame: int) -> None:
+        """Another slice at this position."""
         if self.work is not None:
             self.work.layers.go_to(self.work.layers.place()._replace(frame=frame))
 
-    def _open(self, path: str) -> None:
+    def open_project(self, path: str) -> None:
+        """Open a project on the picture that is chosen."""
         choice = self.input.choice
         if choice is None:
             self.tell("Open the picture of the project first, and choose it under “Input”.")
             return
         self.opener.open(path, choice, self.model.weights, self.model.device)
 
-    def _recover(self, copy: Any) -> None:
+    def recover(self, copy: Any) -> None:
+        """Open an automatic copy."""
         self.opener.recover(copy, self.input, self.model.weights, self.model.device)
 
     # What is said
@@ -319,13 +227,15 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
 
     # The worker
 
-    def _on_started(self, job: Job) -> None:
+    def on_started(self, job: Job) -> None:
+        """Say what is done now."""
         if job.urgency in (Urgency.RUN, Urgency.ANSWER):
             self.state.settle()
             self.state.show_progress(0, 0)
             self.state.note(f"{job.title.capitalize()} …")
 
-    def _on_finished(self, job: Job, result: Any) -> None:
+    def on_finished(self, job: Job, result: Any) -> None:
+        """Hand on what came out."""
         if job.urgency in (Urgency.RUN, Urgency.ANSWER):
             self.state.note("")
         if job.done is None:
@@ -335,7 +245,8 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         except Exception as error:  # of any kind: it is shown to the person
             self.complain(error)
 
-    def _on_failed(self, job: Job, error: Exception) -> None:
+    def on_failed(self, job: Job, error: Exception) -> None:
+        """Say what went wrong."""
         if job.urgency is Urgency.IDLE:
             logger.warning("%s failed: %s", job.title, error)
             self.model.say(str(error))
@@ -344,98 +255,61 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
             self._last_chore_error = str(error) if job.urgency is Urgency.CHORE else ""
             self.complain(error)
 
-    def _on_worker_changed(self) -> None:
+    def on_worker_changed(self) -> None:
+        """Show whether something runs."""
         worker = self.worker
         self.state.show_running(worker.is_running, worker.run is not None, worker.is_paused)
         self.shortcuts.want_cancel(worker.is_running)
         self.showing.news()
 
-    # Files and closing
-
-    def _keep_copies(self) -> None:
-        self.opener.keep_copies()
+    # Closing
 
     def showEvent(self, event: QEvent) -> None:
         """Watch the window, which asks before it closes."""
         super().showEvent(event)
-        window = self.window()
-        if window is not self and window is not self._window:
-            self._window = window
-            window.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Ask before the window closes with unsaved work."""
-        if watched is self._window and event.type() == QEvent.Type.Close and not self._is_closed:
-            if not self._may_close():
-                event.ignore()
-                return True
-            self.close_work()
-        return False
+        self.guard.watch(self.window())
 
     def closeEvent(self, event: QEvent) -> None:
-        """The dock widget goes away."""
+        """The dock widget goes away, and the strip with it."""
+        if not self.is_closed and self._strip_dock is not None:
+            self.viewer.window.remove_dock_widget(self.strip)
         self.close_work()
         super().closeEvent(event)
 
     def close_work(self) -> None:
         """Stop everything and let go of the viewer. Automatic copies of unsaved work stay unless it was given up."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            self._window = None
+        self.is_closed = True
+        self.guard.close()
         self._autosave.stop()
         self.worker.close()
-        self.viewer.layers.selection.events.active.disconnect(self._follow_active)
+        self.viewer.layers.selection.events.active.disconnect(self.follow_active)
         self.opener.close()
         self.input.close_connections()
         self.objects.close_connections()
         self.shortcuts.close()
-
-    def _may_close(self) -> bool:
-        unsaved = self.opener.unsaved
-        if not unsaved or not self.asks or self._window is None or not self._window.isVisible():
-            return True
-        box = QMessageBox(self)
-        box.setWindowTitle("SAM 2")
-        names = ", ".join(work.controller.picture.name for work in unsaved)
-        box.setText(f"Objects on {names} are not saved. Save them before closing?")
-        buttons = QMessageBox.StandardButton
-        box.setStandardButtons(buttons.Save | buttons.Discard | buttons.Cancel)
-        answer = box.exec()
-        if answer == buttons.Save:
-            return self._save_all()
-        self.opener.give_up = answer == buttons.Discard
-        return bool(answer == buttons.Discard)
-
-    def _save_all(self) -> bool:
-        """Save every unsaved work now; False where a person cancelled or it could not be written."""
-        for work in self.opener.unsaved:
-            self._take_up(work)
-            self.session.show_path(work.path, True)
-            self.session.save()
-            self.worker.wait_until_idle()
-        return not self.opener.unsaved
 
     # Small things
 
     def _is_ours(self, layer: Any) -> bool:
         return any(work.layers.is_ours(layer) for work in self.opener.works) if hasattr(self, "opener") else False
 
-    def _is_on_our_layer(self) -> bool:
+    def is_on_our_layer(self) -> bool:
+        """Whether a layer of ours is the active one."""
         return self._is_ours(self.viewer.layers.selection.active)
 
     def _follow_settings(self) -> None:
         """A person changed something in napari's preferences."""
-        if self._is_closed:
+        if self.is_closed:
             return
         self.shortcuts.refresh()
         self.prompt.show_live(bool(self.settings["prompting.live"]))
         self.model.show_chosen(str(self.settings["model.weights"]), str(self.settings["model.device"]))
         self._autosave.setInterval(1000 * int(self.settings["saving.autosave_seconds"]))
 
-    def _follow_active(self, _: Any) -> None:
+    def follow_active(self, _: Any) -> None:
+        """Another layer is the active one."""
         self.shortcuts.follow()
 
     def _add_strip(self) -> None:

@@ -195,7 +195,7 @@ def test_closing_asks_when_something_is_unsaved(w: Any, monkeypatch: pytest.Monk
     answers = [QMessageBox.StandardButton.Cancel]
     monkeypatch.setattr(QMessageBox, "exec", lambda _: answers[0])
     assert not w.widget.window().close()
-    assert w.controller.objects and not w.widget._is_closed
+    assert w.controller.objects and not w.widget.is_closed
     w.widget.asks = False
 
 

@@ -58,7 +58,7 @@ def test_click_propagate_cancel_undo_correct_finish_save_and_reopen(window: Call
     w.widget.doing.save(path)
     w.wait(lambda: not w.controller.is_dirty)
     w.widget.opener._forget(w.work)
-    w.widget._open(path)
+    w.widget.open_project(path)
     w.wait()
     assert np.array_equal(w.dense(), final)
     assert w.controller.objects[0].state == "finished"
