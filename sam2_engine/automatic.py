@@ -26,10 +26,10 @@ from .model import PointKind, PromptTensors, Sam2
 from .pixels import Range, as_picture, intensity_range
 from .proposals import (
     EDGE_TOLERANCE_PX,
-    Window,
+    Crop,
     boxes_of,
-    crop_windows,
-    cut_by_window,
+    crops,
+    cut_by_crop,
     non_maximum_suppression,
     point_grid,
     point_grids,
@@ -62,7 +62,7 @@ class Proposal:
     iou : predicted IoU, 0 to 1
     stability : 0 to 1
     point_xy : the click, in image pixels
-    window : the crop it was found in
+    crop : it was found in
     """
 
     rle: Rle
@@ -70,7 +70,7 @@ class Proposal:
     iou: float
     stability: float
     point_xy: tuple[float, float]
-    window: Window
+    crop: Crop
 
 
 class SAM2AutomaticMaskGenerator:
@@ -198,14 +198,14 @@ class SAM2AutomaticMaskGenerator:
         size = (picture.shape[0], picture.shape[1])
         if rule_for(self.predictor.model.config, self.window) is not None:
             return self._generate_in_tiles(picture, size, progress)
-        windows = crop_windows(size, self.crop_n_layers, self.crop_overlap_ratio)
-        search = _Search(self, picture, sum(len(self.point_grids[layer]) for _, layer in windows), progress)
+        parts = crops(size, self.crop_n_layers, self.crop_overlap_ratio)
+        search = _Search(self, picture, sum(len(self.point_grids[layer]) for _, layer in parts), progress)
         found: list[Proposal] = []
-        for window, layer in windows:
+        for crop, layer in parts:
             if not search.is_stopped:
-                found += search.in_window(window, self.point_grids[layer])
-        if len(windows) > 1:
-            found = _distinct(found, [1 / _area(proposal.window) for proposal in found], self.crop_nms_thresh)
+                found += search.in_crop(crop, self.point_grids[layer])
+        if len(parts) > 1:
+            found = _distinct(found, [1 / _area(proposal.crop) for proposal in found], self.crop_nms_thresh)
         return [self._record(proposal) for proposal in found]
 
     def _generate_in_tiles(
@@ -231,7 +231,7 @@ class SAM2AutomaticMaskGenerator:
             "predicted_iou": proposal.iou,
             "point_coords": [list(proposal.point_xy)],
             "stability_score": proposal.stability,
-            "crop_box": _corner_and_size(proposal.window),
+            "crop_box": _corner_and_size(proposal.crop),
         }
 
 
@@ -252,24 +252,24 @@ class _Search:
         self.progress = progress
         self.is_stopped = False
 
-    def in_window(self, window: Window, grid: NDArray[np.float64]) -> list[Proposal]:
+    def in_crop(self, crop: Crop, grid: NDArray[np.float64]) -> list[Proposal]:
         """The distinct masks of one crop, best first."""
-        x0, y0, x1, y1 = window
+        x0, y0, x1, y1 = crop
         images = encode_images(self.model, [self.picture[y0:y1, x0:x1]], [self.span])
-        return self._distinct_in(images, window, grid * (x1 - x0, y1 - y0))
+        return self._distinct_in(images, crop, grid * (x1 - x0, y1 - y0))
 
-    def in_tile(self, square: Window, side: int, points_xy: NDArray[np.float64]) -> list[Proposal]:
+    def in_tile(self, square: Crop, side: int, points_xy: NDArray[np.float64]) -> list[Proposal]:
         """The distinct masks of one tile from clicks [P, 2] in image pixels, best first."""
         x0, y0, x1, y1 = square
         seen = geometry.Window.square((x1 - x0) / 2, (y1 - y0) / 2, side)
         images = encode_window(self.model, self.picture[y0:y1, x0:x1], self.span, seen)
         return self._distinct_in(images, square, points_xy - (x0, y0))
 
-    def _distinct_in(self, images: EncodedImages, window: Window, points_xy: NDArray[np.float64]) -> list[Proposal]:
+    def _distinct_in(self, images: EncodedImages, crop: Crop, points_xy: NDArray[np.float64]) -> list[Proposal]:
         found: list[Proposal] = []
         for start in range(0, len(points_xy), self.settings.points_per_batch):
             batch = points_xy[start : start + self.settings.points_per_batch]
-            found += self._from_points(images, batch, window)
+            found += self._from_points(images, batch, crop)
             if self._tell(len(batch)):
                 break
         return _distinct(found, [proposal.iou for proposal in found], self.settings.box_nms_thresh)
@@ -281,7 +281,7 @@ class _Search:
             self.is_stopped = True
         return self.is_stopped
 
-    def _from_points(self, images: EncodedImages, points_xy: NDArray[np.float64], window: Window) -> list[Proposal]:
+    def _from_points(self, images: EncodedImages, points_xy: NDArray[np.float64], crop: Crop) -> list[Proposal]:
         """The good masks of some clicks, in pixels of the crop."""
         settings = self.settings
         clicks = self._clicks(images, points_xy)
@@ -295,7 +295,7 @@ class _Search:
             logits, ious, points_xy = logits[good], ious[good], points_xy[good.cpu().numpy()]
         found: list[Proposal] = []
         for rows in row_groups(len(logits), self.picture.shape[0] * self.picture.shape[1]):
-            found += self._measured(images, logits[rows], ious[rows], points_xy[rows], window)
+            found += self._measured(images, logits[rows], ious[rows], points_xy[rows], crop)
         return found
 
     def _clicks(self, images: EncodedImages, points_xy: NDArray[np.float64]) -> PromptTensors:
@@ -320,7 +320,7 @@ class _Search:
         return torch.cat(refined), torch.cat(ious)
 
     def _measured(
-        self, images: EncodedImages, logits: Tensor, ious: Tensor, points_xy: NDArray[np.float64], window: Window
+        self, images: EncodedImages, logits: Tensor, ious: Tensor, points_xy: NDArray[np.float64], crop: Crop
     ) -> list[Proposal]:
         """Those of M masks that are stable and not cut by the crop."""
         settings, height, width = self.settings, self.picture.shape[0], self.picture.shape[1]
@@ -328,10 +328,10 @@ class _Search:
         masks = at_crop > settings.mask_threshold  # [M, h, w]
         scores = stability(at_crop, settings.stability_score_offset, settings.mask_threshold)
         scores = torch.where(masks.flatten(1).any(dim=1), scores, 0.0)  # that of an empty mask would be 1
-        x0, y0, x1, y1 = window
+        x0, y0, x1, y1 = crop
         boxes = boxes_of(masks) + np.array((x0, y0, x0, y0))
         tolerance = min(EDGE_TOLERANCE_PX, 0.05 * max(x1 - x0, y1 - y0)) if images.resizes[0].window else None
-        keep = ~cut_by_window(boxes, window, (height, width), tolerance)
+        keep = ~cut_by_crop(boxes, crop, (height, width), tolerance)
         if settings.stability_score_thresh > 0:
             keep &= (scores >= settings.stability_score_thresh).cpu().numpy()
         rows = torch.from_numpy(np.flatnonzero(keep)).to(masks.device)
@@ -346,7 +346,7 @@ class _Search:
         ):
             whole = np.zeros((height, width), dtype=np.bool_)
             whole[y0:y1, x0:x1] = mask
-            found.append(Proposal(encode_rle(whole), tuple(corners), iou, score, tuple(point), window))
+            found.append(Proposal(encode_rle(whole), tuple(corners), iou, score, tuple(point), crop))
         return found
 
 
@@ -386,8 +386,8 @@ def _doubling(first: int, last: int) -> list[int]:
     return sides
 
 
-def _area(window: Window) -> int:
-    x0, y0, x1, y1 = window
+def _area(crop: Crop) -> int:
+    x0, y0, x1, y1 = crop
     return (x1 - x0) * (y1 - y0)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-Window = tuple[int, int, int, int]
+Crop = tuple[int, int, int, int]
 """A crop (x0, y0, x1, y1) in image pixels; x1 and y1 lie just outside."""
 
 EDGE_TOLERANCE_PX = 20
@@ -44,7 +44,7 @@ def point_grids(points_per_side: int, layers: int, downscale: int) -> list[NDArr
     return [point_grid(side) for side in sides]
 
 
-def crop_windows(size: tuple[int, int], layers: int, overlap_ratio: float) -> list[tuple[Window, int]]:
+def crops(size: tuple[int, int], layers: int, overlap_ratio: float) -> list[tuple[Crop, int]]:
     """The whole image, layer 0, and in layer i the image cut into 2ⁱ × 2ⁱ overlapping crops, column by column.
 
     Parameters
@@ -55,10 +55,10 @@ def crop_windows(size: tuple[int, int], layers: int, overlap_ratio: float) -> li
 
     Returns
     -------
-    (window, layer), without windows that hold no pixel.
+    (crop, layer), without crops that hold no pixel.
     """
     height, width = size
-    found: list[tuple[Window, int]] = [((0, 0, width, height), 0)]
+    found: list[tuple[Crop, int]] = [((0, 0, width, height), 0)]
     for layer in range(1, layers + 1):
         count = 2**layer
         overlap = int(overlap_ratio * min(size) * (2 / count))
@@ -67,7 +67,7 @@ def crop_windows(size: tuple[int, int], layers: int, overlap_ratio: float) -> li
     return found
 
 
-def tiles(size: tuple[int, int], side: int, halo: float) -> list[tuple[Window, Window]]:
+def tiles(size: tuple[int, int], side: int, halo: float) -> list[tuple[Crop, Crop]]:
     """Squares that cover an image of size (height, width), each with a halo around its core.
 
     Parameters
@@ -119,13 +119,13 @@ def _first_and_last(is_there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDA
     return is_there.argmax(axis=1), is_there.shape[1] - 1 - is_there[:, ::-1].argmax(axis=1)
 
 
-def cut_by_window(
-    boxes: NDArray[np.int64], window: Window, size: tuple[int, int], tolerance_px: float | None = None
+def cut_by_crop(
+    boxes: NDArray[np.int64], crop: Crop, size: tuple[int, int], tolerance_px: float | None = None
 ) -> NDArray[np.bool_]:
     """Which of the boxes ``[N, 4]``, in image pixels, end at a side of the crop that is no side of the image."""
     height, width = size
     tolerance = EDGE_TOLERANCE_PX if tolerance_px is None else tolerance_px
-    at_crop = np.abs(boxes - np.array(window)) <= tolerance
+    at_crop = np.abs(boxes - np.array(crop)) <= tolerance
     at_image = np.abs(boxes - np.array((0, 0, width, height))) <= tolerance
     touching: NDArray[np.bool_] = (at_crop & ~at_image).any(axis=1)
     return touching

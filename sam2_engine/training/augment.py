@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from ..prompts import Box
 from .scenes import Array, Clip, Labels
 
 Float = NDArray[np.float32]
@@ -46,16 +47,6 @@ class AugmentSettings:
     compress: float = 0.08
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The part of a frame to look at, in source pixels; edges may lie between pixels."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-
 def augment(clip: Clip, rng: np.random.Generator, side: int, settings: AugmentSettings | None = None) -> Clip:
     """A square view of the clip with changed pixels.
 
@@ -71,7 +62,7 @@ def augment(clip: Clip, rng: np.random.Generator, side: int, settings: AugmentSe
     images [T, side, side] or [T, side, side, 3] of the clip's dtype, labels [T, side, side]; ids are kept.
     """
     settings = settings or AugmentSettings()
-    view = resample(clip, choose_window(clip.labels, rng, side, settings), side)
+    view = resample(clip, choose_part(clip.labels, rng, side, settings), side)
     if rng.random() < settings.warp:
         view = warp(view, bend(rng, len(view), side, drift=0.0))
     view = flip_and_turn(view, rng)
@@ -79,8 +70,8 @@ def augment(clip: Clip, rng: np.random.Generator, side: int, settings: AugmentSe
     return Clip(change_pixels(view.images, rng, settings), labels)
 
 
-def choose_window(labels: Labels, rng: np.random.Generator, side: int, settings: AugmentSettings) -> Window:
-    """Where to look: the whole frame, or a crop around one object so that it covers a sensible share.
+def choose_part(labels: Labels, rng: np.random.Generator, side: int, settings: AugmentSettings) -> Box:
+    """Where to look, in source pixels: the whole frame, or around one object so that it covers a sensible share.
 
     Parameters
     ----------
@@ -88,7 +79,7 @@ def choose_window(labels: Labels, rng: np.random.Generator, side: int, settings:
         The object is one of the first frame, if that has any.
     """
     height, width = labels.shape[1:]
-    whole = Window(0.0, 0.0, float(width), float(height))
+    whole = Box(0.0, 0.0, float(width), float(height))
     areas = np.bincount(labels[0].ravel())[1:]
     ids = np.flatnonzero(areas >= min(settings.min_area_px, areas.max(initial=0))) if areas.any() else areas[:0]
     if len(ids) == 0:
@@ -106,13 +97,13 @@ def choose_window(labels: Labels, rng: np.random.Generator, side: int, settings:
     return _around(labels == obj + 1, crop * aspect, crop / aspect, rng)
 
 
-def _around(mask: NDArray[np.bool_], crop_width: float, crop_height: float, rng: np.random.Generator) -> Window:
+def _around(mask: NDArray[np.bool_], crop_width: float, crop_height: float, rng: np.random.Generator) -> Box:
     """A crop inside the frame that holds the middle of the object's path, not always in its centre."""
     rows = np.flatnonzero(mask.any(axis=(0, 2)))
     columns = np.flatnonzero(mask.any(axis=(0, 1)))
     y0, y1 = _interval(rows[0], rows[-1] + 1, crop_height, mask.shape[1], rng)
     x0, x1 = _interval(columns[0], columns[-1] + 1, crop_width, mask.shape[2], rng)
-    return Window(x0, y0, x1, y1)
+    return Box(x0, y0, x1, y1)
 
 
 def _interval(low: int, high: int, length: float, size: int, rng: np.random.Generator) -> tuple[float, float]:
@@ -123,19 +114,19 @@ def _interval(low: int, high: int, length: float, size: int, rng: np.random.Gene
     return start, start + length
 
 
-def resample(clip: Clip, window: Window, side: int) -> Clip:
-    """The window, resized to a square: smoothly with antialiasing for images, nearest for labels."""
-    images = np.stack([_resize(image, window, side, Image.Resampling.BILINEAR) for image in clip.images])
-    labels = np.stack([_resize(plane, window, side, Image.Resampling.NEAREST) for plane in clip.labels])
+def resample(clip: Clip, part: Box, side: int) -> Clip:
+    """A part of the frames, resized to a square: smoothly with antialiasing for images, nearest for labels."""
+    images = np.stack([_resize(image, part, side, Image.Resampling.BILINEAR) for image in clip.images])
+    labels = np.stack([_resize(plane, part, side, Image.Resampling.NEAREST) for plane in clip.labels])
     return Clip(images, labels)
 
 
-def _resize(plane: Array, window: Window, side: int, how: Image.Resampling) -> Array:
+def _resize(plane: Array, part: Box, side: int, how: Image.Resampling) -> Array:
     # cut first: converting a large frame costs more than resizing a small part of it
-    left, top = max(int(window.x0) - 2, 0), max(int(window.y0) - 2, 0)
-    part = plane[top : math.ceil(window.y1) + 2, left : math.ceil(window.x1) + 2]
-    box = (window.x0 - left, window.y0 - top, window.x1 - left, window.y1 - top)
-    return _from_picture(_as_picture(part).resize((side, side), how, box), plane.dtype)
+    left, top = max(int(part.x0) - 2, 0), max(int(part.y0) - 2, 0)
+    cut = plane[top : math.ceil(part.y1) + 2, left : math.ceil(part.x1) + 2]
+    box = (part.x0 - left, part.y0 - top, part.x1 - left, part.y1 - top)
+    return _from_picture(_as_picture(cut).resize((side, side), how, box), plane.dtype)
 
 
 def resize_part(

@@ -20,7 +20,7 @@ from .augment import (
     augment,
     bend,
     change_pixels,
-    choose_window,
+    choose_part,
     drop_small,
     flip_and_turn,
     resample,
@@ -238,7 +238,7 @@ def moving_picture(
     images [T, side, side] or [T, side, side, 3], labels [T, side, side]; the crossing copy has a new id.
     """
     still = scene.as_clip()
-    still = resample(still, choose_window(still.labels, rng, side, settings), side)
+    still = resample(still, choose_part(still.labels, rng, side, settings), side)
     repeated = Clip(np.repeat(still.images, num_frames, axis=0), np.repeat(still.labels, num_frames, axis=0))
     if rng.random() < 0.4:
         repeated = with_passer_by(repeated, rng, speed)

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2_engine.errors import ShapeError
+from sam2_engine.prompts import Box
 from sam2_engine.training.augment import (
     AugmentSettings,
-    Window,
     augment,
     bend,
     change_pixels,
-    choose_window,
+    choose_part,
     drop_small,
     flip_and_turn,
     resample,
@@ -60,7 +60,7 @@ def test_an_object_is_always_in_view(seed: int) -> None:
 def test_images_and_labels_move_together(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clip = squares(dtype="float32")
-    view = resample(clip, choose_window(clip.labels, rng, 64, AugmentSettings()), 64)
+    view = resample(clip, choose_part(clip.labels, rng, 64, AugmentSettings()), 64)
     view = flip_and_turn(warp(view, bend(rng, 2, 64, drift=1.0)), rng)
     # away from edges, which are smoothed, the picture still shows its label
     same = np.abs(view.images - view.labels * 50) < 1
@@ -86,37 +86,37 @@ def test_the_input_is_left_as_it_was() -> None:
 
 def test_the_whole_frame_is_squeezed_when_asked() -> None:
     clip = squares()
-    window = choose_window(clip.labels, np.random.default_rng(0), 64, NOTHING)
-    assert window == Window(0, 0, 90, 60)
+    part = choose_part(clip.labels, np.random.default_rng(0), 64, NOTHING)
+    assert part == Box(0, 0, 90, 60)
 
 
 def test_objects_too_small_in_the_squeezed_frame_are_cropped() -> None:
     labels = np.zeros((1, 1000, 1000), dtype=np.int32)
     labels[0, 500:510, 500:510] = 1
-    window = choose_window(labels, np.random.default_rng(0), 64, AugmentSettings(whole=1))
-    assert window.x1 - window.x0 < 300
-    assert window.x0 < 505 < window.x1
-    assert window.y0 < 505 < window.y1
+    part = choose_part(labels, np.random.default_rng(0), 64, AugmentSettings(whole=1))
+    assert part.x1 - part.x0 < 300
+    assert part.x0 < 505 < part.x1
+    assert part.y0 < 505 < part.y1
 
 
 @settings(deadline=None, max_examples=50)
 @given(SEEDS)
 def test_crops_lie_inside_the_frame_and_reach_the_object(seed: int) -> None:
     labels = squares().labels
-    window = choose_window(labels, np.random.default_rng(seed), 64, AugmentSettings(whole=0))
-    assert 0 <= window.x0 < window.x1 <= 90 + 1e-6
-    assert 0 <= window.y0 < window.y1 <= 60 + 1e-6
-    assert labels[:, int(window.y0) : int(window.y1) + 1, int(window.x0) : int(window.x1) + 1].any()
+    part = choose_part(labels, np.random.default_rng(seed), 64, AugmentSettings(whole=0))
+    assert 0 <= part.x0 < part.x1 <= 90 + 1e-6
+    assert 0 <= part.y0 < part.y1 <= 60 + 1e-6
+    assert labels[:, int(part.y0) : int(part.y1) + 1, int(part.x0) : int(part.x1) + 1].any()
 
 
 def test_a_frame_without_objects_is_shown_whole() -> None:
     labels = np.zeros((1, 30, 40), dtype=np.int32)
-    assert choose_window(labels, np.random.default_rng(0), 64, AugmentSettings()) == Window(0, 0, 40, 30)
+    assert choose_part(labels, np.random.default_rng(0), 64, AugmentSettings()) == Box(0, 0, 40, 30)
 
 
 def test_resampling_to_the_same_size_changes_nothing() -> None:
     clip = squares(height=64, width=64)
-    view = resample(clip, Window(0, 0, 64, 64), 64)
+    view = resample(clip, Box(0, 0, 64, 64), 64)
     np.testing.assert_array_equal(view.images, clip.images)
     np.testing.assert_array_equal(view.labels, clip.labels)
 

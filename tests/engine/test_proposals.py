@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sam2_engine.proposals import (
     boxes_of,
-    crop_windows,
-    cut_by_window,
+    crops,
+    cut_by_crop,
     non_maximum_suppression,
     point_grid,
     point_grids,
@@ -48,8 +48,8 @@ def test_a_layer_without_points_is_an_error() -> None:
 class TestCropWindows:
     def test_published_example(self) -> None:
         # 1200 × 1800 with the published overlap of 512 / 1500: int(0.3413 * 1200) = 409 pixels in layer 1.
-        windows = crop_windows((1200, 1800), 1, 512 / 1500)
-        assert windows == [
+        found = crops((1200, 1800), 1, 512 / 1500)
+        assert found == [
             ((0, 0, 1800, 1200), 0),
             ((0, 0, 1105, 805), 1),
             ((0, 396, 1105, 1200), 1),
@@ -65,7 +65,7 @@ class TestCropWindows:
     )
     def test_every_layer_covers_the_image(self, height: int, width: int, layers: int, ratio: float) -> None:
         seen = np.zeros((layers + 1, height, width), bool)
-        for (x0, y0, x1, y1), layer in crop_windows((height, width), layers, ratio):
+        for (x0, y0, x1, y1), layer in crops((height, width), layers, ratio):
             assert 0 <= x0 < x1 <= width
             assert 0 <= y0 < y1 <= height
             seen[layer, y0:y1, x0:x1] = True
@@ -87,13 +87,13 @@ class TestBoxes:
     def test_a_box_at_a_side_of_the_crop_is_cut(self) -> None:
         size, window = (1000, 1000), (200, 200, 600, 600)
         inside, at_left, at_bottom = [300, 300, 500, 500], [215, 300, 500, 500], [300, 300, 500, 599]
-        cut = cut_by_window(np.array([inside, at_left, at_bottom]), window, size)
+        cut = cut_by_crop(np.array([inside, at_left, at_bottom]), window, size)
         assert cut.tolist() == [False, True, True]
 
     def test_sides_of_the_image_cut_nothing(self) -> None:
         size, window = (1000, 1000), (0, 0, 600, 1000)
         boxes = np.array([[0, 5, 100, 999], [0, 5, 590, 999]])
-        assert cut_by_window(boxes, window, size).tolist() == [False, True]
+        assert cut_by_crop(boxes, window, size).tolist() == [False, True]
 
 
 class TestNonMaximumSuppression:
