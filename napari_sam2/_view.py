@@ -139,10 +139,20 @@ def worth_correcting(controller: Controller, limit: int = 50) -> tuple[WorthCorr
         scores = controller.scores(row.id)
         for place in controller.doubtful(row.id)[:limit]:
             confidence = scores[place]
-            where = ", ".join(str(index) for index in (*place.position, place.frame))
-            words = f"slice {where} · {row.name} · {confidence.value:.2f} · {why(confidence)}"
+            where = place_words(controller.picture, place)
+            words = f"{where} · {row.name} · {confidence.value:.2f} · {why(confidence)}"
             found.append((confidence.value, WorthCorrecting(row.id, place, words)))
     return tuple(line for _, line in sorted(found, key=lambda pair: pair[0])[:limit])
+
+
+def place_words(picture: Picture, place: Place) -> str:
+    """A place as people say it: "t 3, z 12", or "slice 12" where axes have no names."""
+    axes = (*picture.fixed_axes, *(() if picture.frame_axis is None else (picture.frame_axis,)))
+    names = [picture.axis_labels[axis] if picture.axis_labels else "" for axis in axes]
+    indices = (*place.position, place.frame)
+    if len(names) < 2 or not all(names):
+        return f"slice {', '.join(str(index) for index in indices)}"
+    return ", ".join(f"{name} {index}" for name, index in zip(names, indices, strict=True))
 
 
 def why(confidence: Confidence) -> str:

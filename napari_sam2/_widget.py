@@ -65,9 +65,9 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         self.worker = Worker(self)
         self.asks = True
         """Whether closing the window asks about unsaved work."""
+        self.opener = Opener(self.viewer, self.worker, self.settings, autosave_folder, self)
         self._make_groups()
         self.doing = Doing(self.worker, lambda: self.objects.chosen, self)
-        self.opener = Opener(self.viewer, self.worker, self.settings, autosave_folder, self)
         self.showing = Showing(self)
         self.shortcuts = Shortcuts(self, self.settings)
         self.keys = KeysGroup(self.shortcuts)
@@ -293,7 +293,7 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
     # Small things
 
     def _is_ours(self, layer: Any) -> bool:
-        return any(work.layers.is_ours(layer) for work in self.opener.works) if hasattr(self, "opener") else False
+        return any(work.layers.is_ours(layer) for work in self.opener.works)
 
     def is_on_our_layer(self) -> bool:
         """Whether a layer of ours is the active one."""
