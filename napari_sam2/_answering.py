@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from sam2_engine.memory import Direction
 from sam2_engine.prompts import ObjectId, Prompts
-from sam2_engine.walking import Answer
+from sam2_engine.walking import Answer, Surroundings, nearest
 
 from ._desk import Desk
 from ._objects import Place, Progress
 from ._state import Said, State
 from ._store import StoredMask
+
+ANCHORS_AROUND = 2
+"""Prompted frames that a correction looks back at, the nearest ones."""
 
 
 def answer(desk: Desk, place: Place) -> Iterator[Progress]:
@@ -22,21 +26,49 @@ def answer(desk: Desk, place: Place) -> Iterator[Progress]:
     total = len(waiting) + 1
     with desk.computing("Looking at the prompts"):
         yield desk.progress(Progress(0, total, place, "encoding"))
-        walker = desk.walker(place.position)
-        walker.encode(place.frame)
+        desk.walker(place.position).encode(place.frame)
         for done, (obj, said) in enumerate(waiting.items(), start=1):
             yield desk.progress(Progress(done, total, place, "answering"))
             if desk.state.said.get((obj, place)) is not said:
                 continue  # said something else meanwhile, which has an answer of its own
-            base = None if said.base is None else said.base.patch
-            found = walker.answer(place.frame, steps_of(said, desk.picture.size), base)
-            fill_in(desk, obj, place, said, found)
+            fill_in(desk, obj, place, said, find(desk, obj, place, said))
         yield desk.progress(Progress(total, total, place, "answering"))
 
 
 def unanswered(state: State, place: Place) -> dict[int, Said]:
     """Objects with marks on a place that have no mask yet."""
     return {obj: said for (obj, where), said in state.said.items() if where == place and not said.is_answered}
+
+
+def find(desk: Desk, obj: int, place: Place, said: Said) -> Answer:
+    """What was said, answered by the model: alone, or with what is known around where the object was tracked to."""
+    steps = steps_of(said, desk.picture.size)
+    base = None if said.base is None else said.base.patch
+    around = None
+    if said.base is not None and not said.base.is_anchor:
+        around = surroundings(desk.state, obj, place)
+    return desk.walker(place.position).answer(place.frame, steps, base, around)
+
+
+def surroundings(state: State, obj: int, place: Place) -> Surroundings | None:
+    """What is known of an object on other frames of the same position; None where that is nothing."""
+    anchors = {
+        frame: mask.patch
+        for frame, mask in state.anchors(obj, place.position).items()
+        if frame != place.frame and not mask.patch.is_empty
+    }
+    near = nearest(anchors, place.frame, ANCHORS_AROUND)
+    if not near:
+        return None
+    direction: Direction = 1 if near[0] < place.frame else -1
+    before = place.frame - direction
+    reached = None if before in near else state.masks.get(obj, Place(place.position, before))
+    return Surroundings(
+        tuple((frame, anchors[frame]) for frame in near),
+        before,
+        None if reached is None else reached.patch,
+        direction,
+    )
 
 
 def steps_of(said: Said, size: tuple[int, int]) -> Sequence[Prompts]:

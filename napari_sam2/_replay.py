@@ -86,10 +86,7 @@ def _answer(controller: Controller, values: Values, _: Any) -> Iterator[Progress
     place, obj = values["place"], values["obj"]
     said = controller.state.said[obj, place]
     yield Progress(0, 1, place, "answering")
-    base = None if said.base is None else said.base.patch
-    steps = _answering.steps_of(said, controller.picture.size)
-    found = controller.walker(place.position).answer(place.frame, steps, base)
-    _answering.fill_in(controller, obj, place, said, found)
+    _answering.fill_in(controller, obj, place, said, _answering.find(controller, obj, place, said))
 
 
 def _propagate(controller: Controller, values: Values, _: Any) -> Iterator[Progress]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from .looking import WindowChoice, rule_for
 from .memory import Direction, MemoryEntry
 from .patches import MaskPatch
 from .prompts import Click, ObjectId, Prompts
-from .track import PackedMask, Track
+from .track import Track
 from .tracking import Tracker
 
 FEATURE_BYTES = 256 * 2**20
@@ -35,7 +35,11 @@ MAX_ANCHORS = 4
 MAX_BATCH = 16
 """Objects that are tracked at once; more would need memory without being faster."""
 
-KEPT_ANSWERS = 128
+KEPT_ENTRIES = 128
+"""Answers, and memories made of masks, that are kept."""
+
+BASE_SHARE = 0.4
+"""How much of the certainty of a given mask a mask has that was there before and is to be corrected."""
 
 Known = Callable[[ObjectId, int], MaskPatch | None]
 """The mask of an object on a frame, None where there is none."""
@@ -55,6 +59,23 @@ class Answer:
     patch: MaskPatch
     iou: float
     object_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known of an object around a frame that it was tracked to.
+
+    Attributes
+    ----------
+    anchors : frames that it was tracked from, with their masks
+    before, reached : the frame from which it came here, and its mask, where that is not an anchor
+    direction : in which it came
+    """
+
+    anchors: tuple[tuple[int, MaskPatch], ...]
+    before: int
+    reached: MaskPatch | None
+    direction: Direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +125,7 @@ class Walker:
         self.cleaning = cleaning or Cleaning()
         self.rule = rule_for(tracker.config, window)
         self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule)
-        self._answers: OrderedDict[Hashable, MemoryEntry] = OrderedDict()
+        self._answers, self._memories = _Recent(), _Recent()
         self._lock = threading.RLock()
 
     def encode(self, frame: int) -> None:
@@ -115,7 +136,9 @@ class Walker:
             else:
                 self._decider.picture(frame)
 
-    def answer(self, frame: int, steps: Sequence[Prompts], base: MaskPatch | None = None) -> Answer:
+    def answer(
+        self, frame: int, steps: Sequence[Prompts], base: MaskPatch | None = None, around: Surroundings | None = None
+    ) -> Answer:
         """What prompts on a frame mean.
 
         A box is answered first, then clicks refine the answer one at a time, as if each had been asked when it was
@@ -125,6 +148,7 @@ class Walker:
         ----------
         steps : given one after the other, such as a drawn mask and then clicks
         base : a mask that was there before, to be refined
+        around : what is known of the object on other frames, where `base` was tracked
 
         Raises
         ------
@@ -132,10 +156,8 @@ class Walker:
             Nothing said, or something outside the image.
         """
         with self._lock:
-            track = Track(self.tracker.default_policy())
-            if base is not None and not base.is_empty:
-                track.masks[frame] = PackedMask.pack(base.unpack(self.frames.size), 1.0)
-            key: tuple[Hashable, ...] = (frame, base)
+            track = self._surrounded(frame, base, around)
+            key: tuple[Hashable, ...] = (frame, base, around)
             entry: MemoryEntry | None = None
             for prompts in _one_at_a_time(steps):
                 check_prompts(prompts, self.frames.size)
@@ -143,7 +165,7 @@ class Walker:
                 entry = self._answers.get(key)
                 if entry is None:
                     entry = self._decider.answer(track, frame, prompts, from_scratch=False)
-                self._keep_answer(key, entry)
+                self._answers.put(key, entry)
                 track.prompts[frame], track.drafts[frame] = Prompts(), entry
             assert entry is not None, "prompts that pass the check have at least one step"
             return self._handed_out([entry])[0]
@@ -165,7 +187,6 @@ class Walker:
         known : gives masks of anchors, and of the frames that legs go on from
         patience : an object that is absent from so many frames in a row is given up for the rest of its leg; 0 never
         """
-        prompted: dict[tuple[ObjectId, int], MemoryEntry] = {}
         directions: tuple[Direction, ...] = (1, -1)
         for direction in directions:
             open_legs = {leg: 0 for leg in legs if leg.direction == direction}
@@ -177,7 +198,7 @@ class Walker:
                     continue
                 for leg in here:
                     if leg not in tracks:
-                        tracks[leg] = self._prepared(leg, anchors[leg.obj], known, prompted)
+                        tracks[leg] = self._prepared(leg, anchors[leg.obj], known)
                 found = self._step(frame, direction, {leg: tracks[leg] for leg in here})
                 given_up = _impatient(open_legs, here, found, frame, patience)
                 for leg in here:
@@ -197,31 +218,47 @@ class Walker:
                 entries += [found[leg] for leg in batch]
             return dict(zip(legs, self._handed_out(entries), strict=True))
 
-    def _prepared(
-        self,
-        leg: Leg,
-        anchors: Sequence[int],
-        known: Known,
-        prompted: dict[tuple[ObjectId, int], MemoryEntry],
-    ) -> Track:
+    def _prepared(self, leg: Leg, anchors: Sequence[int], known: Known) -> Track:
         """A track that remembers the anchors nearest to a leg's start, and the frame before it."""
-        track = Track(self.tracker.default_policy())
         before = leg.first - leg.direction
+        masks = [(frame, known(leg.obj, frame)) for frame in nearest(anchors, before, MAX_ANCHORS)]
+        reached = None if before in anchors else known(leg.obj, before)
         with self._lock:
-            for frame in sorted(anchors, key=lambda anchor: abs(anchor - before))[:MAX_ANCHORS]:
-                patch = known(leg.obj, frame)
-                if patch is None or patch.is_empty:
-                    continue
-                if (leg.obj, frame) not in prompted:
-                    prompted[leg.obj, frame] = self._memory(frame, patch, None)
-                track.bank.put(prompted[leg.obj, frame])
-            patch = known(leg.obj, before)
-            if before not in anchors and patch is not None and not patch.is_empty:
-                track.bank.put(self._memory(before, patch, leg.direction))
+            return self._remembering(
+                [(frame, patch) for frame, patch in masks if patch is not None], before, reached, leg.direction
+            )
+
+    def _surrounded(self, frame: int, base: MaskPatch | None, around: Surroundings | None) -> Track:
+        """A track that knows the mask that was on a frame, and what is around it."""
+        track = Track(self.tracker.default_policy())
+        if around is not None:
+            track = self._remembering(around.anchors, around.before, around.reached, around.direction)
+            track.passed[frame] = around.direction
+        if base is not None and not base.is_empty:
+            entry = self._memory(frame, base, None)
+            track.drafts[frame] = replace(entry, logits=entry.logits * BASE_SHARE)
+        return track
+
+    def _remembering(
+        self,
+        anchors: Sequence[tuple[int, MaskPatch]],
+        before: int,
+        reached: MaskPatch | None,
+        direction: Direction,
+    ) -> Track:
+        track = Track(self.tracker.default_policy())
+        for frame, patch in anchors:
+            if not patch.is_empty:
+                track.bank.put(self._memory(frame, patch, None))
+        if reached is not None and not reached.is_empty:
+            track.bank.put(self._memory(before, reached, direction))
         return track
 
     def _memory(self, frame: int, patch: MaskPatch, direction: Direction | None) -> MemoryEntry:
         """The memory that a mask leaves: of a prompted frame, or of one that was tracked in a direction."""
+        entry = self._memories.get((frame, patch, direction))
+        if entry is not None:
+            return entry
         track = Track(self.tracker.default_policy())
         mask = Prompts(mask=patch.unpack(self.frames.size))
         track.drafts[frame] = self._decider.answer(track, frame, mask, from_scratch=True)
@@ -230,6 +267,7 @@ class Walker:
         self._decider.settle(track, corrections_stay=direction is None)
         entry = track.bank.get(frame)
         assert entry is not None, "what is settled is in the bank"
+        self._memories.put((frame, patch, direction), entry)
         return entry
 
     def _handed_out(self, entries: Sequence[MemoryEntry]) -> list[Answer]:
@@ -266,11 +304,26 @@ class Walker:
             part, row, column = resize.logits_to_part(logits)
         return part[0, 0], row, column
 
-    def _keep_answer(self, key: Hashable, entry: MemoryEntry) -> None:
-        self._answers[key] = entry
-        self._answers.move_to_end(key)
-        while len(self._answers) > KEPT_ANSWERS:
-            self._answers.popitem(last=False)
+
+class _Recent:
+    """The entries that were used last."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[Hashable, MemoryEntry] = OrderedDict()
+
+    def get(self, key: Hashable) -> MemoryEntry | None:
+        return self._entries.get(key)
+
+    def put(self, key: Hashable, entry: MemoryEntry) -> None:
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        while len(self._entries) > KEPT_ENTRIES:
+            self._entries.popitem(last=False)
+
+
+def nearest(frames: Iterable[int], frame: int, count: int) -> list[int]:
+    """Those of some frames that are nearest to one."""
+    return sorted(frames, key=lambda other: (abs(other - frame), other))[:count]
 
 
 def check_prompts(prompts: Prompts, size: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from sam2_engine.legs import Leg, gaps, plan_legs
 from sam2_engine.patches import EMPTY_PATCH, MaskPatch
 from sam2_engine.prompts import Box, Click, Prompts
 from sam2_engine.session import Session
-from sam2_engine.walking import Walker
+from sam2_engine.walking import Surroundings, Walker, nearest
 
 SIZE = (40, 48)
 
@@ -196,3 +196,17 @@ def test_objects_are_carried_to_another_volume(clip, tracker):
 def test_planes_of_different_sizes_are_refused(clip, tracker):
     with pytest.raises(ShapeError, match="one shape"):
         carry_plane(clip[0], clip[1, :20], {"a": MaskPatch.pack(disc(10, 12))}, tracker)
+
+
+def test_a_correction_looks_back_at_what_is_around(walker):
+    said = [Prompts((Click(12, 15),))]
+    base = MaskPatch.pack(disc(14, 12, 9))
+    alone = walker.answer(4, said, base)
+    anchor = ((0, MaskPatch.pack(disc(10, 12))),)
+    seen = walker.answer(4, said, base, Surroundings(anchor, 3, MaskPatch.pack(disc(13, 12)), 1))
+    assert seen.patch != alone.patch or seen.iou != alone.iou
+    assert seen == walker.answer(4, said, base, Surroundings(anchor, 3, MaskPatch.pack(disc(13, 12)), 1))
+
+
+def test_nearest_frames_come_nearest_first():
+    assert nearest([9, 1, 4, 6], 5, 3) == [4, 6, 1]
