@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from sam2_engine.errors import EngineError
+
 from ._objects import Lineage, ObjectRow, Place
 from ._picture_source import AlongChannels
 
@@ -20,6 +22,48 @@ REFRESH_MS, REFRESH_SOLID_MS = 100, 1000
 """In the 3D view every refresh draws all planes."""
 
 Rgba = tuple[float, float, float, float]
+
+
+class PaintedLabels:
+    """Labels that say when they refuse to be painted, instead of raising an error in the midst of napari's brush."""
+
+    def __init__(self, labels: Any, refused: Callable[[Exception], object]) -> None:
+        self._labels, self._refused = labels, refused
+        self.dtype = np.dtype(labels.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(self._labels.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self._labels.size)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._labels[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        try:
+            self._labels[key] = value
+        except EngineError as error:
+            self._refused(error)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.asarray(self._labels, dtype=dtype)
+
+    def max(self, axis: None = None, out: None = None, **_: Any) -> int:
+        """The largest label; napari asks for it when a new label is wanted."""
+        return int(self._labels.max())
 
 
 class MaskLayers(QObject):  # type: ignore[misc]
@@ -33,6 +77,8 @@ class MaskLayers(QObject):  # type: ignore[misc]
     is_solid : whether it is the 3D view
     """
 
+    refused = Signal(object)
+    """An `EngineError`: what was painted could not be taken over."""
     picked = Signal(int)
     """A label was picked in the preview; the object of that number is meant."""
     stroke_ended = Signal()
@@ -48,7 +94,8 @@ class MaskLayers(QObject):  # type: ignore[misc]
     ) -> None:
         super().__init__(parent)
         self._work_labels, self._finished_labels = (
-            labels if channel is None else AlongChannels(labels, *channel) for labels in (work_labels, finished_labels)
+            labels if channel is None else AlongChannels(labels, *channel)
+            for labels in (PaintedLabels(work_labels, self.refused.emit), finished_labels)
         )
         self._is_shown, self._is_solid = is_shown, is_solid
         self.work: Any = None

@@ -158,6 +158,7 @@ class Work(QObject):  # type: ignore[misc]
         layers.marks.seeded.connect(self._take_seed)
         layers.marks.problem.connect(self.failed)
         layers.masks.picked.connect(self._pick)
+        layers.masks.refused.connect(self.failed)
         layers.masks.stroke_ended.connect(self._end_stroke)
         layers.recovered.connect(self._tell_recovered)
         layers.moved.connect(self._follow_slice)

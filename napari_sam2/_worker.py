@@ -126,8 +126,8 @@ class Worker(QObject):  # type: ignore[misc]
             self._news.notify_all()
         self.changed.emit()
 
-    def cancel(self, which: Callable[[Job], bool] = lambda _: True) -> None:
-        """Stop jobs after the step at hand; what they did stays."""
+    def cancel(self, which: Callable[[Job], bool] = lambda job: job.urgency < Urgency.CHORE) -> None:
+        """Stop jobs after the step at hand, all but chores when not told otherwise; what they did stays."""
         with self._news:
             self._give_up(which, begun=True)
             self._is_paused = False

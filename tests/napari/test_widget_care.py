@@ -143,6 +143,21 @@ def test_finished_objects_are_locked_against_new_ones(w: Any) -> None:
     assert not w.controller.objects[0].locked
 
 
+def test_painting_makes_objects_and_locked_ones_refuse(w: Any) -> None:
+    w.press("brush")
+    work = w.work.layers.masks.work
+    work.paint((0, 10, 10), 1)
+    w.spin()
+    assert [row.id for row in w.controller.objects] == [1]
+    w.widget.doing.finish()
+    w.spin()
+    work.selected_label = 1
+    work.paint((0, 30, 30), 1)
+    w.spin()
+    assert "finished" in w.widget.state.text or "locked" in w.widget.state.text
+    assert w.controller.mask(1, Place((), 0))[30, 30] == 0
+
+
 def test_doubtful_slices_are_visited_and_listed(w: Any) -> None:
     given_mask(w, range(2, 3))
     w.viewer.dims.set_current_step(0, 0)
