@@ -219,20 +219,15 @@ def move_logits(logits: Tensor, before: Window, now: Window) -> Tensor:
 
     if before == now:
         return logits.clamp(-MOVED_LOGIT_LIMIT, MOVED_LOGIT_LIMIT)
-    (x0, y0), (x1, y1) = before.middle, now.middle
-    moves = torch.tensor(
-        [
-            (
-                2 * (x1 - x0) / before.width,
-                2 * (y1 - y0) / before.height,
-                now.width / before.width,
-                now.height / before.height,
-            )
-        ],
-        dtype=torch.float32,
-        device=logits.device,
-    )
+    moves = torch.tensor([moves_between(before, now)], dtype=torch.float32, device=logits.device)
     return move_planes(logits, moves.expand(len(logits), 4))
+
+
+def moves_between(before: Window, now: Window) -> tuple[float, float, float, float]:
+    """Middle (x, y) of a window in another's coordinates, -1 to 1, and how many times wider and higher it is."""
+    (x0, y0), (x1, y1) = before.middle, now.middle
+    shift = 2 * (x1 - x0) / before.width, 2 * (y1 - y0) / before.height
+    return *shift, now.width / before.width, now.height / before.height
 
 
 def move_planes(logits: Tensor, moves: Tensor) -> Tensor:
@@ -241,8 +236,7 @@ def move_planes(logits: Tensor, moves: Tensor) -> Tensor:
     Parameters
     ----------
     logits : of the windows before; gradients pass
-    moves : [B, 4] middle (x, y) of the new window in the old one's coordinates, -1 to 1, and how many times wider and
-        higher it is
+    moves : [B, 4] from the old windows to the new ones, see :func:`moves_between`
     """
     import torch
     import torch.nn.functional as F

@@ -19,6 +19,7 @@ from .config import ModelConfig
 from .geometry import Resize, Window, move_logits
 from .outputs import Candidates, ImageFeatures
 from .prompts import Box, Prompts
+from .ranking import expected_overlap
 from .tracking import Decision, Tracker
 from .windows import WindowRule, place_of, touches_border
 
@@ -31,13 +32,6 @@ Encode = Callable[[Sequence[Window | None]], ImageFeatures]
 
 LARGEST_PLACE = 0.85
 """An object that takes up more of its window is looked at again through a larger one."""
-
-SMALL_PLACE, SMALL_PENALTY = 0.3, 0.3
-LARGE_PLACE, LARGE_PENALTY = 0.6, 0.2
-CUT_PENALTY = 0.5
-"""What candidates of several scales lose in rank. A mask that takes up less of its window than a share is better seen
-in a smaller window, one that takes up more in a larger one: up to the penalty, the farther the more. One along the
-border of its window is cut off: the penalty times its share of the border. Chosen on training pictures."""
 
 
 def rule_for(config: ModelConfig, choice: WindowChoice) -> WindowRule | None:
@@ -194,27 +188,10 @@ class _Look:
         decision = tracker.decode(self.condition(features), features, tensors)
         offered = decision.candidates
         assert offered is not None, "decoded masks have candidates"
-        window, mask = np.unravel_index(int(rank(offered).argmax()), offered.iou.shape)
+        expected = expected_overlap(offered, windows)
+        window, mask = np.unravel_index(int(expected.argmax()), expected.shape)
         chosen = _row(offered, slice(int(window), int(window) + 1))
         return Sight(tracker.decide(chosen, torch.tensor([int(mask)])), windows[int(window)])
-
-
-def rank(offered: Candidates) -> NDArray[np.float64]:
-    """How much each of M candidates in each of W windows is to be trusted, ``[W, M]``."""
-    # Where nothing is said to be there the answer would be empty: only if all windows say so.
-    hidden = (offered.object_score <= 0).double()
-    scores: NDArray[np.float64] = (offered.iou.double() - hidden).cpu().numpy()
-    cells = (offered.logits > 0).cpu().numpy()
-    for row, column in np.ndindex(*scores.shape):
-        place = place_of(cells[row, column])
-        if place is None:
-            scores[row, column] = -2.0
-            continue
-        small = max(0.0, 1 - place.extent / SMALL_PLACE)
-        large = max(0.0, (place.extent - LARGE_PLACE) / (1 - LARGE_PLACE))
-        cut = touches_border(cells[row, column])
-        scores[row, column] -= SMALL_PENALTY * small + LARGE_PENALTY * large + CUT_PENALTY * cut
-    return scores
 
 
 def _row(offered: Candidates, row: slice) -> Candidates:

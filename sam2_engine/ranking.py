@@ -1,0 +1,85 @@
+"""Which candidate a lone click means, of several seen through windows of several scales.
+
+A click says nothing about size, and a predicted IoU is not the same at every scale. So each candidate gets a score, and
+the one is taken that is expected to overlap most with what is meant, if every candidate may be meant as far as its
+score says (the choice of least Bayes risk): several that nearly agree outweigh one that stands alone.
+Letters: W windows · M masks in each · s cells of the mask grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .geometry import Window, move_planes, moves_between
+from .outputs import Candidates
+from .windows import place_of, touches_border
+
+SMALL_PLACE, SMALL_PENALTY = 0.3, 0.5
+LARGE_PLACE, LARGE_PENALTY = 0.6, 0.2
+CUT_PENALTY = 0.5
+"""What candidates lose in score. A mask that takes up less of its window than a share is better seen in a smaller
+window, one that takes up more in a larger one: up to the penalty, the farther the more. One along the border of its
+window is cut off: the penalty times its share of the border. Chosen on training pictures."""
+
+TEMPERATURE = 0.2
+"""A candidate whose score is so much lower is meant a third as often. Chosen on training pictures."""
+
+UNSEEN = -2.0
+"""Score of an empty mask."""
+
+
+def expected_overlap(offered: Candidates, windows: Sequence[Window]) -> NDArray[np.float64]:
+    """IoU with what is meant that each candidate ``[W, M]`` may expect, 0 to 1; -1 for empty ones.
+
+    Parameters
+    ----------
+    offered : logits [W, M, s, s]; one row for each window
+    windows : around the same place, the smallest first
+    """
+    points = scores(offered)
+    weights = np.exp((points - points.max()) / TEMPERATURE).ravel()
+    expected = overlaps(offered.logits, windows) @ (weights / weights.sum())
+    return np.where(points <= UNSEEN, -1.0, expected.reshape(points.shape))
+
+
+def scores(offered: Candidates) -> NDArray[np.float64]:
+    """How much each of M candidates in each of W windows is to be trusted by itself, ``[W, M]``."""
+    # Where nothing is said to be there the answer would be empty: only if all windows say so.
+    hidden = (offered.object_score <= 0).double()
+    points: NDArray[np.float64] = (offered.iou.double() - hidden).cpu().numpy()
+    cells = (offered.logits > 0).cpu().numpy()
+    for row, column in np.ndindex(*points.shape):
+        place = place_of(cells[row, column])
+        if place is None:
+            points[row, column] = UNSEEN
+            continue
+        small = max(0.0, 1 - place.extent / SMALL_PLACE)
+        large = max(0.0, (place.extent - LARGE_PLACE) / (1 - LARGE_PLACE))
+        cut = touches_border(cells[row, column])
+        points[row, column] -= SMALL_PENALTY * small + LARGE_PENALTY * large + CUT_PENALTY * cut
+    return points
+
+
+def overlaps(logits: Tensor, windows: Sequence[Window]) -> NDArray[np.float64]:
+    """IoU of all masks ``[W, M, s, s]`` with each other in the picture, ``[W·M, W·M]``; 0 with an empty one."""
+    count, masks, side = logits.shape[0], logits.shape[1], logits.shape[-1]
+    cell_areas = torch.tensor([window.width * window.height / side**2 for window in windows], dtype=torch.float64)
+    areas = (logits > 0).sum((-2, -1)).cpu() * cell_areas[:, None]  # [W, M] in pixels
+    common = torch.zeros(count, masks, count, masks, dtype=torch.float64)
+    for small in range(count):
+        # What two masks share lies in the smaller window, and is counted there.
+        moves = torch.tensor([moves_between(window, windows[small]) for window in windows[small:]])
+        seen = move_planes(logits[small:], moves.to(logits.device)) > 0  # [W - small, M, s, s]
+        shared = torch.einsum("mc,wnc->mwn", (logits[small] > 0).flatten(1).float(), seen.flatten(2).float())
+        pixels = shared.cpu().double() * cell_areas[small]  # [M, W - small, M]
+        common[small:, :, small] = pixels.permute(1, 2, 0)
+        common[small, :, small:] = pixels
+    shared = common.reshape(count * masks, -1)
+    either = areas.reshape(-1, 1) + areas.reshape(1, -1) - shared
+    iou: NDArray[np.float64] = torch.where(either > 0, shared / either, 0.0).clamp(max=1.0).numpy()
+    return iou
