@@ -220,8 +220,7 @@ def noted_stroke(state: State, place: Place, label: int, patch: MaskPatch, *, go
 def holding(state: State, obj: int) -> State:
     """Tracked masks of an object taken to follow from its present prompts."""
     changes: dict[Place, StoredMask | None] = {}
-    for position in {place.position for place in state.masks.of(obj)}:
-        along = state.masks.along(obj, position)
+    for position, along in state.masks.by_position(obj).items():
         between = stamps_around(along)
         for frame, mask in along.items():
             if not mask.is_anchor and mask.between != between[frame]:

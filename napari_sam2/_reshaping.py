@@ -62,7 +62,7 @@ def give_labels(desk: Desk, place: Place, given: Mapping[int, tuple[int, MaskPat
         patches = {obj: {place: patch} for obj, (_, patch) in given.items()}
         return give_all(state, patches, overwrite=overwrite).did("take_labels", place=place, given=given)
 
-    desk.amend(taken, since=step)
+    desk.amend(taken, since=step, places=frozenset({place}))
 
 
 def _all_places(desk: Desk) -> Iterator[Place]:

@@ -44,8 +44,7 @@ def _status_of_object(state: State, obj: int) -> Status:
 def count_outdated(state: State, obj: int) -> int:
     """Tracked masks of an object that do not follow from its present prompts."""
     count = 0
-    for position in {place.position for place in state.masks.of(obj)}:
-        along = state.masks.along(obj, position)
+    for along in state.masks.by_position(obj).values():
         around = stamps_around(along)
         count += sum(not mask.is_anchor and mask.between != around[frame] for frame, mask in along.items())
     return count

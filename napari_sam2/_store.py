@@ -97,6 +97,13 @@ class MaskStore:
         found = {place.frame: mask for place, mask in self.of(obj).items() if place.position == position}
         return dict(sorted(found.items()))
 
+    def by_position(self, obj: int) -> dict[tuple[int, ...], dict[int, StoredMask]]:
+        """Masks of an object by position and frame."""
+        found: dict[tuple[int, ...], dict[int, StoredMask]] = {}
+        for (position, frame), mask in self.of(obj).items():
+            found.setdefault(position, {})[frame] = mask
+        return found
+
     @property
     def objects(self) -> Collection[int]:
         """Objects with masks."""
