@@ -88,6 +88,11 @@ class Desk:
         picture = {name: getattr(self._picture, name) for name in REPLAYED_FACTS}
         return {"model": self._model_name, "settings": settings, "picture": picture}
 
+    def _with_choices(self, state: State) -> State:
+        """A state whose journal ends with the present choices; undo takes back neither model nor channels nor settings."""
+        told = [action.values for action in state.journal if action.name in ("begin", "choose")]
+        return state if told and told[-1] == self._choices() else state.did("choose", **self._choices())
+
     # What is there
 
     @property
@@ -176,9 +181,10 @@ class Desk:
     def put_back(self, state: State) -> None:
         """Put a state in the place of the present one, without a step."""
         with self._lock:
-            before, self._state = self._state, state
+            before, self._state = self._state, self._with_choices(state)
             self._is_stroke_open = False
-        self._tell(before, state, is_silent=False)
+            after = self._state
+        self._tell(before, after, is_silent=False)
 
     @contextmanager
     def computing(self, title: str) -> Iterator[None]:

@@ -103,10 +103,7 @@ class Keeper(Editor):
         return opened
 
     def _take_up(self, project: Project, path: Path, held: FileLock) -> None:
-        state = project.state
-        told = [action.values for action in state.journal if action.name in ("begin", "choose")]
-        if not told or told[-1] != self._choices():
-            state = state.did("choose", **self._choices())
+        state = self._with_choices(project.state)
         self._state, self._position, self._hold = state, project.position, held
         if path.is_dir():
             self._recovered = path

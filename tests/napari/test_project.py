@@ -96,6 +96,9 @@ def test_replaying_goes_through_other_models_and_contrast(clip, tracker, home):
     run(controller.propagate_steps(stop=4))
     controller.use_tracker(tracker, "second")
     controller.use_picture(replace(controller.picture, contrast="limits", limits=((0.0, 90.0),)))
+    controller.add_mask(controller.new_object(), at(3), disc(SIZE, 28, 31))
+    controller.undo()
+    controller.undo()
     run(controller.propagate_steps(again=True))
     controller.save(home / "work.sam2")
     controller.close()
@@ -103,7 +106,7 @@ def test_replaying_goes_through_other_models_and_contrast(clip, tracker, home):
     replayed = run(
         replay_steps(read_project(home / "work.sam2"), stack(clip), lambda name: asked.append(name) or tracker)
     )
-    assert asked == ["first", "second"]
+    assert list(dict.fromkeys(asked)) == ["first", "second"]
     assert np.array_equal(np.asarray(replayed.all_labels), np.asarray(controller.all_labels))
 
 
