@@ -89,7 +89,7 @@ class Desk:
         return {"model": self._model_name, "settings": settings, "picture": picture}
 
     def _with_choices(self, state: State) -> State:
-        """A state whose journal ends with the present choices; undo takes back neither model nor channels nor settings."""
+        """A state whose journal ends with the present choices; undo takes back neither model nor channels."""
         told = [action.values for action in state.journal if action.name in ("begin", "choose")]
         return state if told and told[-1] == self._choices() else state.did("choose", **self._choices())
 
