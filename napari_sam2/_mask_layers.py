@@ -18,6 +18,9 @@ from ._picture_source import AlongChannels
 
 WORK_NAME, FINISHED_NAME, TRACKS_NAME = "SAM2 preview", "SAM2 objects", "SAM2 tracks"
 
+PARENTS = "parents"
+"""Key in a layer's metadata that writers look for: daughter → mother."""
+
 REFRESH_MS, REFRESH_SOLID_MS = 100, 1000
 """In the 3D view every refresh draws all planes."""
 
@@ -101,6 +104,8 @@ class MaskLayers(QObject):  # type: ignore[misc]
         self.work: Any = None
         self.finished: Any = None
         self._colours: dict[int, str] = {}
+        self._parents: dict[int, int] = {}
+        self._active: int | None = None
         self._is_setting = self._is_due = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -124,22 +129,36 @@ class MaskLayers(QObject):  # type: ignore[misc]
         if finished is not self.finished:
             self.finished = finished
             finished.editable = False
+        self._mark_layers()
 
     def show_objects(self, rows: Iterable[ObjectRow], active: int | None) -> None:
-        """Take over colours and the object that is painted."""
+        """Take over colours, the object that is painted, and who came from whom."""
+        rows = tuple(rows)
         colours = {row.id: row.colour for row in rows}
+        is_coloured = colours == self._colours
+        self._colours, self._active = colours, active
+        self._parents = {row.id: row.parent for row in rows if row.parent is not None}
         # napari tells of a picked label also where colours change.
         self._is_setting = True
         try:
-            if colours != self._colours:
-                self._colours = colours
-                for layer in (self.work, self.finished):
-                    if layer is not None:
-                        layer.colormap = self._colormap()
-            if self.work is not None and active is not None and self.work.selected_label != active:
-                self.work.selected_label = active
+            for layer in (self.work, self.finished):
+                if layer is not None and not is_coloured:
+                    layer.colormap = self._colormap()
+            self._mark_layers()
         finally:
             self._is_setting = False
+
+    def _mark_layers(self) -> None:
+        """Say in both layers what writers want to know, and in the preview what the brush paints."""
+        before, self._is_setting = self._is_setting, True
+        try:
+            for layer in (self.work, self.finished):
+                if layer is not None:
+                    layer.metadata[PARENTS] = self._parents
+            if self.work is not None and self._active is not None and self.work.selected_label != self._active:
+                self.work.selected_label = self._active
+        finally:
+            self._is_setting = before
 
     def refresh(self, places: Iterable[Place] | None = None) -> None:
         """Masks of these places are different, or of all; what is seen of them is drawn soon."""
@@ -164,7 +183,7 @@ class MaskLayers(QObject):  # type: ignore[misc]
         self._is_due = False
         for layer in (self.work, self.finished):
             if layer is not None and layer.visible:
-                layer.refresh(extent=False)
+                layer.refresh(extent=False, thumbnail=False)
 
     def _colormap(self) -> Any:
         from napari.utils.colormaps import DirectLabelColormap

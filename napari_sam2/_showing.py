@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._objects import Status
     from ._widget import Sam2Widget
 
-QUICK_MS = 100
+QUICK_MS = 200
 SLOW_MS = 500
 """Lists that are long to make are made this often at most."""
 

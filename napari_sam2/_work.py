@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REST_MS = 400
 """A slice that is looked at for so long is encoded ahead."""
 
-NEWS_MS = 100
+NEWS_MS = 200
 """What changed is shown this often at most."""
 
 
@@ -43,7 +43,7 @@ class Work(QObject):  # type: ignore[misc]
     """
 
     news = Signal()
-    """Objects, scores, prompts or the slice that is shown are different; at most ten times a second."""
+    """Objects, scores, prompts or the slice that is shown are different; at most five times a second."""
     told = Signal(str)
     """A sentence for the person."""
     failed = Signal(object)
@@ -72,6 +72,7 @@ class Work(QObject):  # type: ignore[misc]
         self.is_positive = True
         self.range = (0, controller.picture.num_frames - 1)
         self._seeds: list[Click] | None = None
+        self._seen: tuple[Any, ...] = ()
         labels = (controller.work_labels, controller.finished_labels)
         self.layers = LayerSync(viewer, choice, controller.picture, labels, self._wanted_object, self)
         self._news = self._timer(NEWS_MS, self.news.emit)
@@ -187,11 +188,11 @@ class Work(QObject):  # type: ignore[misc]
         self._tell_news()
 
     def _show_objects(self) -> None:
-        rows = self.controller.objects
-        self.layers.show_objects(rows, self.controller.active)
-        parents = {row.id: row.parent for row in rows if row.parent is not None}
-        for layer in (self.layers.masks.work, self.layers.masks.finished):
-            layer.metadata["parents"] = parents
+        rows, active = self.controller.objects, self.controller.active
+        seen = (active, tuple((row.id, row.colour, row.parent) for row in rows))
+        if seen != self._seen:
+            self._seen = seen
+            self.layers.show_objects(rows, active)
         self._tell_news()
 
     def _show_prompts(self, places: frozenset[Place]) -> None:
@@ -267,6 +268,10 @@ class Work(QObject):  # type: ignore[misc]
 
     def _end_stroke(self) -> None:
         self.controller.end_stroke()
+        painted = self.row(int(self.layers.masks.work.selected_label))
+        if painted is not None and not painted.locked:
+            # Painting with a new label makes an object; it is the one that further prompts are about.
+            self.controller.select(painted.id)
 
     def _follow_slice(self) -> None:
         self._tell_news()

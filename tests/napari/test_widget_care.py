@@ -146,16 +146,16 @@ def test_finished_objects_are_locked_against_new_ones(w: Any) -> None:
 def test_painting_makes_objects_and_locked_ones_refuse(w: Any) -> None:
     w.press("brush")
     work = w.work.layers.masks.work
-    work.paint((0, 10, 10), 1)
-    w.spin()
-    assert [row.id for row in w.controller.objects] == [1]
+    w.drag([(10, 10), (10, 14), (10, 18)])
+    w.wait()
+    assert [row.id for row in w.controller.objects] == [1] and w.controller.active == 1
     w.widget.doing.finish()
     w.spin()
     work.selected_label = 1
-    work.paint((0, 30, 30), 1)
+    w.drag([(30, 30), (30, 34), (30, 38)])
     w.spin()
     assert "finished" in w.widget.state.text or "locked" in w.widget.state.text
-    assert w.controller.mask(1, Place((), 0))[30, 30] == 0
+    assert not w.controller.mask(1, w.work.layers.place())[30, 34]
 
 
 def test_doubtful_slices_are_visited_and_listed(w: Any) -> None:
@@ -232,7 +232,7 @@ def test_work_is_recovered_after_a_crash(window: Callable[..., Any]) -> None:
     second.widget.session.recover_button.click()
     second.spin()
     assert np.array_equal(second.dense(), before)
-    assert not second.widget.session.recovery.isVisibleTo(second.widget.session)
+    second.wait(lambda: not second.widget.session.recovery.isVisibleTo(second.widget.session))
 
 
 def test_the_middle_button_pans_and_prompts_nothing(w: Any) -> None:
