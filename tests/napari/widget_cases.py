@@ -101,7 +101,7 @@ class Window:
 
     # Waiting
 
-    def spin(self, ms: int = 150) -> None:
+    def spin(self, ms: int = 250) -> None:
         self.qtbot.wait(ms)
 
     def wait(self, until: Callable[[], bool] | None = None) -> None:
@@ -123,7 +123,8 @@ class Window:
         from qtpy.QtWidgets import QPushButton
 
         found = self.widget.findChild(QPushButton, name)
-        assert found is not None and found.isEnabled(), f"no usable button {name!r}"
+        assert found is not None, f"no button {name!r}"
+        self.qtbot.waitUntil(found.isEnabled, timeout=10_000)
         self.qtbot.mouseClick(found, Qt.MouseButton.LeftButton)
 
     def key(self, key: str, to: Any = None) -> None:
