@@ -96,6 +96,7 @@ class MarkLayers(QObject):  # type: ignore[misc]
         self._known: dict[Place, Marks] = {}
         self._num_points = 0
         self._is_drawing = self._is_shifted = False
+        self._used: tuple[Any, ...] = ()
         self._shapes_news = QTimer(self)
         self._shapes_news.setSingleShot(True)
         self._shapes_news.setInterval(0)
@@ -147,6 +148,10 @@ class MarkLayers(QObject):  # type: ignore[misc]
             return
         colour = (0.6, 0.6, 0.6, 1.0) if pen.obj is None else self._colour_of(pen.obj)
         border = _BORDERS[POSITIVE if pen.is_positive else NEGATIVE]
+        used = (pen, colour, id(self.points), id(self.shapes))
+        if used == self._used:
+            return  # napari draws the canvas again for every colour that is set
+        self._used = used
         with self._drawing():
             # A selected mark would take the colour of the next one.
             self.points.selected_data = set()
