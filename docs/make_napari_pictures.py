@@ -41,7 +41,9 @@ def save(picture: Any, name: str, width: int = 1300) -> None:
 
 
 def shot(one: Window, *, canvas: bool = False) -> Any:
-    """What is seen."""
+    """What is seen, without napari's frame around the mark that was made last."""
+    if one.work is not None:
+        one.work.layers.marks.points.selected_data = set()
     one.settle(1.0)
     return one.viewer.screenshot(canvas_only=canvas, flash=False)
 
