@@ -1,4 +1,4 @@
-"""napari for SAM 2, so far the translation between layers and prompts; there is no dock widget yet.
+"""SAM 2 in napari: a dock widget (`napari.yaml`), and the translation between layers and prompts for other plug-ins.
 
 Importing this needs neither napari nor Qt.
 """
