@@ -150,7 +150,7 @@ class MarkLayers(QObject):  # type: ignore[misc]
         border = _BORDERS[POSITIVE if pen.is_positive else NEGATIVE]
         used = (pen, colour, id(self.points), id(self.shapes))
         if used == self._used:
-            return  # napari draws the canvas again for every colour that is set
+            return self._let_go()  # napari draws the canvas again for every colour that is set
         self._used = used
         with self._drawing():
             # A selected mark would take the colour of the next one.
@@ -158,6 +158,13 @@ class MarkLayers(QObject):  # type: ignore[misc]
             self.shapes.selected_data = set()
             self.points.current_face_color, self.points.current_border_color = np.array(colour), np.array(border)
             self.shapes.current_edge_color = np.array(colour if pen.is_positive else border)
+
+    def _let_go(self) -> None:
+        """Napari keeps the mark that was made last selected, under a blue frame."""
+        with self._drawing():
+            for layer in (self.points, self.shapes):
+                if layer.selected_data and str(layer.mode).startswith("add"):
+                    layer.selected_data = set()
 
     def show(self, prompts: Mapping[Place, Marks]) -> None:
         """Draw the marks of these places anew, those of all others as they are."""
