@@ -66,9 +66,7 @@ class Window:
         for device in ("auto", "cpu"):
             self.widget.opener._trackers["default", device] = default_tracker()
         self.viewer.window.add_dock_widget(self.widget, name="SAM 2", area="right")
-        # Without a window manager nobody else does this, and keys go to the active window only.
-        self.widget.window().activateWindow()
-        qtbot.waitUntil(lambda: self.widget.window().isActiveWindow(), timeout=20_000)
+        self.come_forward()
         self.spin()
         if begin:
             self.press("start")
@@ -127,6 +125,12 @@ class Window:
         self.qtbot.waitUntil(found.isEnabled, timeout=10_000)
         self.qtbot.mouseClick(found, Qt.MouseButton.LeftButton)
 
+    def come_forward(self) -> None:
+        """Make the window the active one: without a window manager nobody else does, and keys go to that one only."""
+        window = self.widget.window()
+        window.activateWindow()
+        self.qtbot.waitUntil(window.isActiveWindow, timeout=20_000)
+
     def key(self, key: str, to: Any = None) -> None:
         """A key with the picture in focus, such as ``Shift+G``."""
         from qtpy.QtCore import Qt
@@ -137,6 +141,7 @@ class Window:
         for name in held:
             modifiers |= getattr(Qt.KeyboardModifier, {"Shift": "ShiftModifier", "Ctrl": "ControlModifier"}[name])
         target = self.canvas if to is None else to
+        self.come_forward()
         target.setFocus()
         QTest.keyClick(target, getattr(Qt.Key, f"Key_{letter}"), modifiers)
 
