@@ -24,6 +24,8 @@ INSTALLS = (
     ["--no-deps", "--no-build-isolation", "sam2"],
 )
 
+WINDOWS = sorted((ROOT / "tests" / "napari").glob("test_widget_*.py"))
+
 CHECKS = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
@@ -39,10 +41,15 @@ def main() -> int:
     spec.loader.exec_module(environment)
     scripts = environment.prepare("tests", *INSTALLS)
     workers = str(max(1, min(os.cpu_count() or 1, 8)))
-    # Tests that open windows stay in one process: on one screen, several would take the focus from each other.
-    checks = {**CHECKS, "tests": ["pytest", "-n", workers, "--dist", "loadgroup", *sys.argv[1:]]}
-    commands = {name: [str(scripts / command[0]), *command[1:]] for name, command in checks.items()}
-    commands["tests"] = [*_virtual_screen(), *commands["tests"]]
+    parallel = ["pytest", "-n", workers, "--dist", "loadgroup"]
+    # Tests that open windows run by themselves: on one screen, others would take the focus from them.
+    ignored = [f"--ignore={path.relative_to(ROOT)}" for path in WINDOWS]
+    tests = {"tests": [*parallel, *(sys.argv[1:] or ignored)]}
+    if not sys.argv[1:]:
+        tests["windows"] = ["pytest", *(str(path.relative_to(ROOT)) for path in WINDOWS)]
+    commands = {name: [str(scripts / command[0]), *command[1:]] for name, command in {**CHECKS, **tests}.items()}
+    for name in tests:
+        commands[name] = [*_virtual_screen(), *commands[name]]
     lines = [_check(name, command) for name, command in commands.items()]
     print("\n" + "\n".join(line for _, line in lines))
     return 0 if all(passed for passed, _ in lines) else 1
