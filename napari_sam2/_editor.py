@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from sam2_engine.doubt import Confidence
 from sam2_engine.errors import ShapeError
+from sam2_engine.geometry import check_prompts
 from sam2_engine.patches import MaskPatch
 from sam2_engine.prompts import Prompts
 from sam2_engine.tracking import Tracker
-from sam2_engine.walking import check_prompts
 
 from . import _answering, _editing
 from ._desk import Desk, MakeTracker

@@ -7,6 +7,8 @@ B images (or objects) · M masks · N objects · H W pixels
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ __all__ = [
     "clean",
     "fill_holes",
     "make_exclusive",
+    "owners",
     "remove_islands",
     "threshold",
 ]
@@ -215,6 +218,28 @@ def make_exclusive(logits: Tensor) -> Tensor:
     winner = logits.argmax(dim=0, keepdim=True)  # [1, 1, H, W]
     is_winner = torch.zeros_like(logits, dtype=torch.bool).scatter_(0, winner, True)
     return torch.where(is_winner, logits, logits.clamp(max=OVERLAP_LOGIT))
+
+
+def owners(parts: Iterable[tuple[Tensor, int, int]], size: tuple[int, int]) -> Tensor:
+    """The rule of `make_exclusive` for objects that are known on parts of a frame, one part in memory at a time.
+
+    Parameters
+    ----------
+    parts : mask logits [h, w] of each object, upper row and left column of the part
+    size : of the frame, (height, width)
+
+    Returns
+    -------
+    [H, W] int32, the number of the object that has a pixel, -1 for none. Of equal highest logits the first one wins.
+    """
+    best = torch.zeros(size)
+    owner = torch.full(size, -1, dtype=torch.int32)
+    for number, (part, row, column) in enumerate(parts):
+        box = (slice(row, row + part.shape[0]), slice(column, column + part.shape[1]))
+        here = part.to(best)
+        owner[box][here > best[box]] = number
+        best[box] = torch.maximum(best[box], here)
+    return owner
 
 
 def _whole_pixels(area_px: float) -> int:

@@ -44,6 +44,10 @@ class Cleaning:
     max_island_area: int = 0
     exclusive: bool = False
 
+    def of(self, logits: Tensor) -> Tensor:
+        """Mask logits ``[N, 1, s, s]`` without small holes and islands."""
+        return cleanup.remove_islands(cleanup.fill_holes(logits, self.max_hole_area), self.max_island_area)
+
 
 class FrameDecider:
     """Decides on frames of one sequence.
@@ -200,9 +204,7 @@ class FrameDecider:
             return torch.zeros(0, 1, *self.frames.size)
         with torch.inference_mode():
             logits = torch.cat([entry.logits for entry in entries]).to(self.tracker.placement.device)
-            logits = cleanup.fill_holes(logits, cleaning.max_hole_area)
-            logits = cleanup.remove_islands(logits, cleaning.max_island_area)
-            logits = self._at_image_size(logits, [entry.window for entry in entries])
+            logits = self._at_image_size(cleaning.of(logits), [entry.window for entry in entries])
             return cleanup.make_exclusive(logits) if cleaning.exclusive else logits
 
     def _at_image_size(self, logits: Tensor, windows: Sequence[Window | None]) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PromptError
-from .prompts import Box, Click
+from .prompts import Box, Click, Prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,6 +213,23 @@ class Resize:
         return planes[..., above : above + height, left : left + width], rows.start, columns.start
 
 
+def check_prompts(prompts: Prompts, size: tuple[int, int]) -> None:
+    """Look whether prompts lie on a picture of size ``(height, width)``.
+
+    Raises
+    ------
+    PromptError
+        Something lies outside of it, or a mask has another size.
+    """
+    resize = Resize(size, max(size))
+    for click in prompts.clicks:
+        resize.check_click(click)
+    if prompts.box is not None:
+        resize.clip_box(prompts.box)
+    if prompts.mask is not None:
+        resize.check_mask(prompts.mask)
+
+
 def move_logits(logits: Tensor, before: Window, now: Window) -> Tensor:
     """Mask logits ``[B, M, s, s]`` of one window as those of another, clamped; bilinear."""
     import torch
@@ -253,7 +270,7 @@ def resize_pixels(picture: NDArray[Any], side: int, low: float, high: float, res
     """Stretch ``low … high`` to 0 … 1, clip, and resize ``[H, W]`` or ``[H, W, 3]`` to ``[1 or 3, S, S]`` float32."""
     if resize_filter == "pillow":
         return _resize_bytes(picture, side, low, high)
-    return resize_floats(_stretched(picture, low, high), side)
+    return resize_floats(stretched(picture, low, high), side)
 
 
 def resize_floats(picture: NDArray[np.float32], side: int) -> Tensor:
@@ -270,7 +287,7 @@ def resize_floats(picture: NDArray[np.float32], side: int) -> Tensor:
     return planes
 
 
-def _stretched(picture: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+def stretched(picture: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
     """Floats from 0 to 1; a constant picture becomes 0.5."""
     if high <= low:
         return np.full(picture.shape, 0.5, dtype=np.float32)
@@ -286,7 +303,7 @@ def _resize_bytes(picture: NDArray[Any], side: int, low: float, high: float) -> 
     from PIL import Image
 
     if picture.dtype != np.uint8 or (low, high) != (0.0, 255.0):
-        picture = np.rint(_stretched(picture, low, high) * 255.0).astype(np.uint8)
+        picture = np.rint(stretched(picture, low, high) * 255.0).astype(np.uint8)
     resized = np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((side, side)))
     floats = torch.from_numpy(resized / 255.0).float()
     return floats[None] if floats.ndim == 2 else floats.permute(2, 0, 1)

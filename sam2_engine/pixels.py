@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .config import Contrast
 from .errors import ImageError, ImageTooLargeError
-from .geometry import ResizeFilter, Window, resize_floats, resize_pixels
+from .geometry import ResizeFilter, Window, resize_floats, resize_pixels, stretched
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,21 +140,20 @@ def mixed(planes: Sequence[NDArray[Any]], ranges: Sequence[Range]) -> NDArray[np
     """Two or three grey planes ``[H, W]``, each stretched over its range, as red, green and blue, ``[H, W, 3]``."""
     picture = np.zeros((*planes[0].shape, 3), np.uint8)
     for channel, (plane, span) in enumerate(zip(planes, ranges, strict=True)):
-        picture[:, :, channel] = _stretched(plane.astype(np.float32), span)
+        picture[:, :, channel] = _as_bytes(stretched(plane, span.low, span.high))
     return picture
 
 
 def picture_preview(picture: NDArray[Any], side: int, span: Range | None) -> NDArray[np.uint8]:
     """A picture as the model sees it, ``[side, side, 3]``, for people to look at; `span` as in `to_model_input`."""
     span = span or intensity_range(picture, "percentile")
-    planes = resize_floats(picture.astype(np.float32), side).numpy()  # [1 or 3, side, side]
-    return np.stack([_stretched(planes[channel % len(planes)], span) for channel in range(3)], axis=-1)
+    planes = resize_pixels(picture, side, span.low, span.high, "bilinear").numpy()  # [1 or 3, side, side]
+    return np.stack([_as_bytes(planes[channel % len(planes)]) for channel in range(3)], axis=-1)
 
 
-def _stretched(plane: NDArray[np.float32], span: Range) -> NDArray[np.uint8]:
-    share = (plane - span.low) / max(span.high - span.low, 1e-12)
-    stretched: NDArray[np.uint8] = (share.clip(0, 1) * 255).round().astype(np.uint8)
-    return stretched
+def _as_bytes(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """0 … 1 as 0 … 255."""
+    return np.rint(plane * 255).astype(np.uint8)
 
 
 def to_model_input(

@@ -22,7 +22,7 @@ from . import cleanup
 from .deciding import Cleaning, FrameDecider
 from .errors import FramesError, PromptError, SessionError, UnknownObjectError
 from .frames import Frames, LiveFrames, open_frames
-from .geometry import Resize
+from .geometry import check_prompts
 from .history import History
 from .looking import WindowChoice, rule_for
 from .memory import Direction, MemoryEntry, MemoryPolicy
@@ -375,13 +375,7 @@ class Session:
     def _check_prompts(self, prompts: Prompts) -> None:
         if prompts.is_empty:
             raise PromptError("nothing was said: give clicks, a box or a mask, or use clear() to take prompts back")
-        resize = Resize(self.size, self.tracker.config.image_side)
-        for click in prompts.clicks:
-            resize.check_click(click)
-        if prompts.box is not None:
-            resize.clip_box(prompts.box)
-        if prompts.mask is not None:
-            resize.check_mask(prompts.mask)
+        check_prompts(prompts, self.size)
 
     @contextmanager
     def _editing(self) -> Iterator[None]:

@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from . import ops
 from .errors import PromptError
 from .patches import EMPTY_PATCH, MaskPatch
 from .prompts import Click
@@ -20,9 +22,8 @@ def components(patch: MaskPatch) -> list[MaskPatch]:
     """The connected parts of a mask, the largest first."""
     if patch.is_empty:
         return []
-    measure: Any = import_module("skimage.measure")  # without types
-    labels = measure.label(patch.cut(), connectivity=2)
-    found = [MaskPatch.pack(labels == label).moved(patch.row, patch.column) for label in range(1, labels.max() + 1)]
+    labels = ops.components(torch.from_numpy(patch.cut())[None])[0][0].numpy()
+    found = [MaskPatch.pack(labels == label).moved(patch.row, patch.column) for label in np.unique(labels) if label]
     return sorted(found, key=lambda part: -part.area)
 
 

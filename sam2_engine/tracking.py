@@ -189,10 +189,14 @@ class Tracker:
         if not self.config.refines_mask or self.model.training:
             return offered
         logits, score = offered.logits, offered.object_score
-        if prompts.mask is not None or prompts.kinds.shape[1] > 1:
-            logits = obeyed(logits, prompts)
-            is_shown = ((prompts.kinds == PointKind.POSITIVE) | (prompts.kinds == PointKind.BOX_TOP_LEFT)).any(dim=1)
-            score = torch.where(is_shown[:, None], score.clamp(min=PRESENT_SCORE), score)
+        # A lone click is a question, to which there are several answers; of what is said beyond it, each object's own.
+        is_certain = (prompts.kinds != PointKind.PADDING).sum(dim=1, keepdim=True) > 1  # [B, 1]
+        is_certain |= prompts.mask is not None
+        if is_certain.any():
+            logits = torch.where(is_certain[..., None, None], obeyed(logits, prompts), logits)
+            is_shown = (prompts.kinds == PointKind.POSITIVE) | (prompts.kinds == PointKind.BOX_TOP_LEFT)
+            is_there = is_certain & is_shown.any(dim=1, keepdim=True)
+            score = torch.where(is_there, score.clamp(min=PRESENT_SCORE), score)
         logits = cleanup.keep_touching(logits, _known_place(prompts, logits.shape[-1]))
         return replace(offered, logits=logits, object_score=score)
 

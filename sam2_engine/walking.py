@@ -19,7 +19,7 @@ from torch import Tensor
 from . import cleanup
 from .deciding import Cleaning, FrameDecider
 from .frames import Frames, open_frames
-from .geometry import Resize
+from .geometry import Resize, check_prompts
 from .legs import Leg
 from .looking import WindowChoice, rule_for
 from .memory import Direction, MemoryEntry
@@ -282,24 +282,16 @@ class Walker:
         if not self.cleaning.exclusive:
             for entry in entries:
                 part, row, column = self._part(entry)
-                yield MaskPatch.pack((part > 0).cpu().numpy()).moved(row, column)
+                yield MaskPatch.pack(cleanup.threshold(part).cpu().numpy()).moved(row, column)
             return
-        best = torch.zeros(self.frames.size, device=self.tracker.placement.device)
-        owner = torch.full(self.frames.size, -1, dtype=torch.int32, device=best.device)
-        for number, entry in enumerate(entries):
-            part, row, column = self._part(entry)
-            box = (slice(row, row + part.shape[0]), slice(column, column + part.shape[1]))
-            owner[box][part > best[box]] = number
-            best[box] = torch.maximum(best[box], part)
+        owner = cleanup.owners((self._part(entry) for entry in entries), self.frames.size).cpu().numpy()
         for number in range(len(entries)):
-            yield MaskPatch.pack((owner == number).cpu().numpy())
+            yield MaskPatch.pack(owner == number)
 
     def _part(self, entry: MemoryEntry) -> tuple[Tensor, int, int]:
         """Mask logits ``[h, w]`` of the part of the frame that was seen, its upper row and its left column."""
         with torch.inference_mode():
-            logits = entry.logits.to(self.tracker.placement.device)
-            logits = cleanup.fill_holes(logits, self.cleaning.max_hole_area)
-            logits = cleanup.remove_islands(logits, self.cleaning.max_island_area)
+            logits = self.cleaning.of(entry.logits.to(self.tracker.placement.device))
             resize = Resize(self.frames.size, self.tracker.config.image_side, entry.window if self.rule else None)
             part, row, column = resize.logits_to_part(logits)
         return part[0, 0], row, column
@@ -324,22 +316,6 @@ class _Recent:
 def nearest(frames: Iterable[int], frame: int, count: int) -> list[int]:
     """Those of some frames that are nearest to one."""
     return sorted(frames, key=lambda other: (abs(other - frame), other))[:count]
-
-
-def check_prompts(prompts: Prompts, size: tuple[int, int]) -> None:
-    """
-    Raises
-    ------
-    PromptError
-        Something lies outside of a frame of ``(height, width)``.
-    """
-    resize = Resize(size, size[0])
-    for click in prompts.clicks:
-        resize.check_click(click)
-    if prompts.box is not None:
-        resize.clip_box(prompts.box)
-    if prompts.mask is not None:
-        resize.check_mask(prompts.mask)
 
 
 def _one_at_a_time(steps: Sequence[Prompts]) -> Iterator[Prompts]:

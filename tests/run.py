@@ -41,12 +41,14 @@ def main() -> int:
     spec.loader.exec_module(environment)
     scripts = environment.prepare("tests", *INSTALLS)
     workers = str(max(1, min(os.cpu_count() or 1, 8)))
-    parallel = ["pytest", "-n", workers, "--dist", "loadgroup"]
     # Tests that open windows run by themselves: on one screen, others would take the focus from them.
-    ignored = [f"--ignore={path.relative_to(ROOT)}" for path in WINDOWS]
-    tests = {"tests": [*parallel, *(sys.argv[1:] or ignored)]}
-    if not sys.argv[1:]:
-        tests["windows"] = ["pytest", *(str(path.relative_to(ROOT)) for path in WINDOWS)]
+    windows = [str(path.relative_to(ROOT)) for path in WINDOWS]
+    tests = {
+        "tests": ["pytest", "-n", workers, *(f"--ignore={path}" for path in windows)],
+        "windows": ["pytest", *windows],
+    }
+    if sys.argv[1:]:
+        tests = {"tests": ["pytest", *sys.argv[1:]]}
     commands = {name: [str(scripts / command[0]), *command[1:]] for name, command in {**CHECKS, **tests}.items()}
     for name in tests:
         commands[name] = [*_virtual_screen(), *commands[name]]

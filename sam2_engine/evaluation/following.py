@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..track import PackedMask
 from .choosing import PromptKind, RobotSettings, busiest_frames, choose_objects, largest_planes, make_prompts
-from .metrics import jaccard_and_boundary
+from .metrics import JF, jaccard_and_boundary
 from .protocols import OpenTracker, SequencePredictor, prompt_kinds
 
 Mask = NDArray[np.bool_]
@@ -43,7 +43,7 @@ class FrameScore:
     @property
     def mean(self) -> float:
         """J&F."""
-        return (self.jaccard + self.boundary) / 2
+        return JF(self.jaccard, self.boundary).mean
 
 
 @dataclass(frozen=True, slots=True)

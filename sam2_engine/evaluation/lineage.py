@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingDependencyError, ShapeError
+from ..export.ctc import TrackRow, continuous_tracks
 
 Labels = NDArray[np.integer]
 
@@ -110,42 +111,24 @@ def require_package() -> Callable[..., dict[str, Any]]:
     return measure
 
 
-@dataclass(frozen=True, slots=True)
-class CellRow:
-    """A line of ``man_track.txt``: label, first and last frame, label of the parent or 0."""
-
-    label: int
-    first: int
-    last: int
-    parent: int
-
-
-def without_gaps(labels: Labels, parents: Mapping[int, int]) -> tuple[NDArray[np.uint16], list[CellRow]]:
+def without_gaps(labels: Labels, parents: Mapping[int, int]) -> tuple[NDArray[np.uint16], tuple[TrackRow, ...]]:
     """Numbers from 1 on that are there on every frame from their first to their last, and the table of them.
 
     Parameters
     ----------
     parents : label → label it came from; parents that are not there, or do not end before, are left out
     """
+    given = [int(one) for one in np.unique(labels) if one]
+    number = {label: count for count, label in enumerate(given, start=1)}
+    seen = {number[one]: np.flatnonzero((labels == one).any(axis=(1, 2))).tolist() for one in given}
+    came = {number[one]: number[parent] for one, parent in parents.items() if one in number and parent in number}
+    tracks = continuous_tracks(seen, came)
     renamed = np.zeros(labels.shape, dtype=np.uint16)
-    rows: list[CellRow] = []
-    last_piece: dict[int, CellRow] = {}
-    first_piece: dict[int, int] = {}
-    for obj in (int(one) for one in np.unique(labels) if one):
-        frames = np.flatnonzero((labels == obj).any(axis=(1, 2)))
-        parent = 0
-        for stretch in np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1):
-            row = CellRow(len(rows) + 1, int(stretch[0]), int(stretch[-1]), parent)
-            renamed[row.first : row.last + 1][labels[row.first : row.last + 1] == obj] = row.label
-            first_piece.setdefault(obj, len(rows))
-            rows.append(row)
-            parent, last_piece[obj] = row.label, row
-    for obj, position in first_piece.items():
-        mother = last_piece.get(parents.get(obj, 0))
-        row = rows[position]
-        if mother is not None and mother.last < row.first:
-            rows[position] = CellRow(row.label, row.first, row.last, mother.label)
-    return renamed, rows
+    for frame, plane in enumerate(labels):
+        again = tracks.renamed.get(frame, {})
+        for label in (int(one) for one in np.unique(plane) if one):
+            renamed[frame][plane == label] = again.get(number[label], number[label])
+    return renamed, tracks.rows
 
 
 def _write(folder: Path, name: str, labels: Labels, parents: Mapping[int, int], tracks: str = "man_track.txt") -> None:

@@ -213,3 +213,18 @@ def test_background_at_the_place_is_no_region() -> None:
     logits[0, 0, 0, 0] = 1.0
     place = torch.ones(1, 1, 4, 4, dtype=torch.bool)
     assert torch.equal(cleanup.keep_touching(logits, place), logits)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_owners_are_those_of_make_exclusive(count: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    logits = torch.randn(count, 1, 9, 11, generator=generator)
+    found = cleanup.owners([(plane, 0, 0) for plane in logits[:, 0]], (9, 11))
+    exclusive = cleanup.make_exclusive(logits)[:, 0] > 0
+    for number in range(count):
+        assert torch.equal(found == number, exclusive[number])
+
+
+def test_owners_know_objects_on_parts_of_a_frame() -> None:
+    found = cleanup.owners([(torch.full((2, 2), 1.0), 0, 0), (torch.full((2, 2), 2.0), 1, 1)], (3, 4))
+    assert found.tolist() == [[0, 0, -1, -1], [0, 1, 1, -1], [-1, 1, 1, -1]]

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from sam2_engine.errors import MissingDependencyError, ShapeError
-from sam2_engine.evaluation.lineage import CellRow, tracking_accuracy, without_gaps
+from sam2_engine.evaluation.lineage import tracking_accuracy, without_gaps
 from sam2_engine.evaluation.metrics import seg
+from sam2_engine.export.ctc import TrackRow
 
 Labels = NDArray[np.int32]
 
@@ -34,13 +35,13 @@ def test_numbers_are_given_anew_and_gaps_begin_a_new_cell() -> None:
     labels = film()
     labels[2][labels[2] == 4] = 0
     renamed, rows = without_gaps(labels, PARENTS)
-    assert rows == [
-        CellRow(1, 0, 1, 0),  # 4 until it is not seen
-        CellRow(2, 3, 4, 1),  # 4 again
-        CellRow(3, 0, 2, 0),  # 7
-        CellRow(4, 3, 4, 3),
-        CellRow(5, 3, 4, 3),
-    ]
+    assert rows == (
+        TrackRow(1, 0, 1, 0),  # 4 until it is not seen
+        TrackRow(2, 0, 2, 0),  # 7
+        TrackRow(3, 3, 4, 2),
+        TrackRow(4, 3, 4, 2),
+        TrackRow(5, 3, 4, 1),  # 4 again
+    )
     for row in rows:
         seen = np.flatnonzero((renamed == row.label).any(axis=(1, 2)))
         assert seen.tolist() == list(range(row.first, row.last + 1))

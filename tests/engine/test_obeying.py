@@ -11,7 +11,8 @@ from sam2_engine.checkpoint import load_model
 from sam2_engine.image_predictor import SAM2ImagePredictor
 from sam2_engine.model import PointKind, PromptTensors
 from sam2_engine.obeying import MARGIN, obeyed
-from sam2_engine.weights import find_weights
+from sam2_engine.outputs import Candidates
+from sam2_engine.tracking import Tracker
 
 SIDE = 24
 PLACES = st.lists(
@@ -122,9 +123,24 @@ def test_the_default_model_does_what_corrections_say() -> None:
     rows, columns = np.indices((96, 96))
     rng = np.random.default_rng(0)
     image = np.where((rows - 40) ** 2 + (columns - 44) ** 2 < 200, 180, 60) + rng.normal(size=(96, 96)) * 8
-    predictor = SAM2ImagePredictor(load_model(find_weights("default")))
+    predictor = SAM2ImagePredictor(load_model())
     predictor.set_image(image.clip(0, 255).astype(np.uint8))
     # Against all sense: a corner of the disc is not of it, a place beside it is.
     clicks, labels = [[44, 40], [44, 30], [62, 40]], [1, 0, 1]
     masks, _, _ = predictor.predict(point_coords=clicks, point_labels=labels, multimask_output=False)
     assert [bool(masks[0][y, x]) for x, y in clicks] == [True, False, True]
+
+
+def test_an_object_of_one_click_is_answered_alike_alone_and_beside_a_boxed_one() -> None:
+    tracker = Tracker(load_model())
+    logits, score = torch.full((2, 3, 48, 48), -3.0), torch.full((2, 1), -1.0)
+    offered = Candidates(logits, torch.zeros(2, 3), torch.zeros(2, 3, 128), score)
+    points = torch.tensor([[[90.0, 90.0], [0.0, 0.0]], [[40.0, 40.0], [120.0, 120.0]]])
+    kinds = torch.tensor(
+        [[PointKind.POSITIVE, PointKind.PADDING], [PointKind.BOX_TOP_LEFT, PointKind.BOX_BOTTOM_RIGHT]]
+    )
+    found = tracker.as_said(offered, PromptTensors(points, kinds))
+    assert torch.equal(found.logits[0], logits[0]), "a lone click is a question"
+    assert found.object_score[0] == -1
+    assert (found.logits[1] > 0).any()
+    assert found.object_score[1] > 0, "what is boxed is there"

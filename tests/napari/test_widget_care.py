@@ -14,7 +14,7 @@ from napari_sam2._objects import Place
 from tests.napari.conftest import HAS_NAPARI, HAS_SCREEN
 from tests.napari.widget_cases import CENTRE, ball
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("window")]
+pytestmark = pytest.mark.e2e
 
 ZYX = ("z", "y", "x")
 

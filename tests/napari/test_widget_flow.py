@@ -11,7 +11,7 @@ import pytest
 from napari_sam2._objects import Place
 from tests.napari.widget_cases import CENTRE, ball, ball_truth, overlap
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("window")]
+pytestmark = pytest.mark.e2e
 
 
 def test_click_propagate_cancel_undo_correct_finish_save_and_reopen(window: Callable[..., Any]) -> None:

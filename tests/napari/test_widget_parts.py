@@ -18,8 +18,6 @@ from napari_sam2._settings import DEFAULTS, PLUGIN, Settings
 from napari_sam2._view import SliceMark, StripContent, next_place
 from sam2_engine.errors import PromptError
 
-pytestmark = pytest.mark.xdist_group("window")
-
 MANIFEST = Path(__file__).parents[2] / "napari_sam2" / "napari.yaml"
 
 needs_napari = pytest.mark.skipif(

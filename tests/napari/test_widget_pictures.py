@@ -12,7 +12,7 @@ import pytest
 from napari_sam2._picture_source import PictureChoice, level_grid
 from tests.napari.widget_cases import CENTRE, ball, ball_truth, overlap
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("window")]
+pytestmark = pytest.mark.e2e
 
 PLANES = slice(3, 6)
 """Three planes of the ball keep these tests quick."""
