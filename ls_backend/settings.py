@@ -35,8 +35,8 @@ class MediaSettings:
     ----------
     label_studio_url : ``http(s)://host[:port][/path]`` without a slash at its end; the origin that the token is for
     api_key : personal access token or legacy token of Label Studio
-    allowed_hosts : further hosts to fetch from, ``host`` or ``host:port``; a name that begins with a dot means all
-        below it. Their addresses may be private ones, because they were named
+    allowed_hosts : further hosts to fetch from: ``host`` (ports 80 and 443), ``host:port``, ``.host`` (all below it),
+        ``*``; addresses and networks (``10.0.0.0/8``). What is not public is reached only if its network is listed too
     local_root : folder of ``/data/local-files/?d=…``; None reads no files
     max_bytes : of one picture or video
     ram_bytes : larger media are kept in a temporary file while they are used
