@@ -1,5 +1,5 @@
 """The command line: ``sam2 demo``, ``segment``, ``track``, ``replay``, ``models``, ``info``, ``train``,
-``finetune`` and ``evaluate``.
+``finetune`` and ``evaluate``; further ones come from other packages (`found`).
 
 Results go to files and to standard output, the way there to standard error. Exit codes: 0 done, 1 it could not be done
 (one line says why), 2 wrong use, 130 stopped by Ctrl-C (what was done so far is kept).
@@ -16,6 +16,7 @@ from .._version import __version__
 from ..errors import EngineError
 from . import demo, evaluate, finetune, info, models, options, replay, segment, track, train
 from .console import INTERRUPTED
+from .found import add_found, first_word
 
 __all__ = ["build_parser", "main"]
 
@@ -34,16 +35,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit code.
     """
     _never_fail_to_print()
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser(argv).parse_args(argv)
         return _run(args)
     except SystemExit as leave:
         # argparse has said why.
         return leave.code if isinstance(leave.code, int) else 0 if leave.code is None else 2
+    except EngineError as error:
+        print(f"sam2: error: {error}", file=sys.stderr)
+        return 1
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; building it imports nothing heavy."""
+def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of all commands; building it imports nothing heavy.
+
+    Parameters
+    ----------
+    argv : what was typed. Other packages are looked for only where it names none of our commands
+
+    Raises
+    ------
+    EngineError
+        `argv` names a command of another package that cannot be imported.
+    """
     parser = argparse.ArgumentParser(
         prog="sam2",
         description="Segment images, stacks and videos with SAM 2. Start with: sam2 demo",
@@ -53,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add_parser(commands, options.common())
+    if first_word(argv) not in commands.choices:
+        add_found(commands, options.common(), argv)
     return parser
 
 
