@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import cleanup
-from .features import MAX_WHOLE_FRAMES, MAX_WINDOWS, FeatureCache
+from .features import MAX_WHOLE_FRAMES, MAX_WINDOWS, FeatureCache, FeatureRows
 from .frames import Frames, LiveFrames
 from .geometry import Resize, Window, move_logits
 from .looking import Known, Looker
@@ -58,13 +58,22 @@ class FrameDecider:
     tracker : model and placement
     feature_bytes : memory that the features of recent frames may take
     rule : how windows are laid around objects; None looks at whole frames
+    features : where features come from instead of a cache of its own
     """
 
-    def __init__(self, frames: Frames, tracker: Tracker, feature_bytes: int, rule: WindowRule | None = None) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        tracker: Tracker,
+        feature_bytes: int,
+        rule: WindowRule | None = None,
+        features: FeatureRows | None = None,
+    ) -> None:
         self.frames = frames
         self.tracker = tracker
         self.rule = rule
-        self._features = FeatureCache(feature_bytes, MAX_WINDOWS if rule else MAX_WHOLE_FRAMES)
+        own = FeatureCache(feature_bytes, MAX_WINDOWS if rule else MAX_WHOLE_FRAMES)
+        self._features: FeatureRows = own if features is None else features
         self._span: Range | None = None
         self._pictures: OrderedDict[int, Any] = OrderedDict()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -15,6 +16,17 @@ MAX_WHOLE_FRAMES = 24
 
 MAX_WINDOWS = 128
 """Windows kept at most, likewise; they are small, and objects have one on every frame."""
+
+
+EncodeWindows = Callable[[Sequence[Window | None]], ImageFeatures]
+"""Features of windows of one picture, one row each; None stands for the whole picture."""
+
+
+class FeatureRows(Protocol):
+    """Where features of a sequence's frames come from: a cache of its own, or one that several share."""
+
+    def rows(self, name: Hashable, windows: Sequence[Window | None], encode: EncodeWindows, /) -> ImageFeatures:
+        """Features of windows of the picture `name`; those that are not here are computed by `encode`."""
 
 
 class FeatureCache:
@@ -42,20 +54,13 @@ class FeatureCache:
         self._entries.move_to_end(key)
         self._shrink()
 
-    def rows(
-        self,
-        name: Hashable,
-        windows: Sequence[Window | None],
-        encode: Callable[[Sequence[Window | None]], ImageFeatures],
-    ) -> ImageFeatures:
+    def rows(self, name: Hashable, windows: Sequence[Window | None], encode: EncodeWindows) -> ImageFeatures:
         """Features of windows of one picture, one row each; those that are not here are computed in one batch."""
         known = {window: self._entries[name, window] for window in windows if (name, window) in self._entries}
         missing = [window for window in dict.fromkeys(windows) if window not in known]
         if missing:
             fresh = encode(missing)
-            # Copies of rows, since a view would keep all of them in memory.
-            rows = [fresh] if len(missing) == 1 else [fresh.select(torch.tensor([row])) for row in range(len(missing))]
-            known.update(zip(missing, rows, strict=True))
+            known.update(zip(missing, single_rows(fresh, len(missing)), strict=True))
         for window in windows:
             self._keep((name, window), known[window])
         return known[windows[0]] if len(windows) == 1 else joined([known[window] for window in windows])
@@ -78,3 +83,8 @@ class FeatureCache:
         while len(self._entries) > 1 and (held > self.max_bytes or len(self._entries) > limit):
             _, dropped = self._entries.popitem(last=False)
             held -= dropped.nbytes
+
+
+def single_rows(features: ImageFeatures, count: int) -> list[ImageFeatures]:
+    """Each of `count` rows by itself; copies, since a view would keep all of them in memory."""
+    return [features] if count == 1 else [features.select(torch.tensor([row])) for row in range(count)]

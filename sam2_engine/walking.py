@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from . import cleanup
 from .deciding import Cleaning, FrameDecider
+from .features import FeatureRows
 from .frames import Frames, open_frames
 from .geometry import Resize, check_prompts
 from .legs import Leg
@@ -105,6 +106,8 @@ class Walker:
     cleaning : what is done to masks
     feature_bytes : memory that the features of recent frames may take
     window : as in `Session`
+    features : where features come from instead of a cache of its own, such as one that many sequences share
+    kept_entries : answers, and memories made of masks, that are kept
 
     Notes
     -----
@@ -119,13 +122,15 @@ class Walker:
         cleaning: Cleaning | None = None,
         feature_bytes: int = FEATURE_BYTES,
         window: WindowChoice = None,
+        features: FeatureRows | None = None,
+        kept_entries: int = KEPT_ENTRIES,
     ) -> None:
         self.frames: Frames = open_frames(frames)
         self.tracker = tracker
         self.cleaning = cleaning or Cleaning()
         self.rule = rule_for(tracker.config, window)
-        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule)
-        self._answers, self._memories = _Recent(), _Recent()
+        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule, features)
+        self._answers, self._memories = _Recent(kept_entries), _Recent(kept_entries)
         self._lock = threading.RLock()
 
     def encode(self, frame: int) -> None:
@@ -177,7 +182,7 @@ class Walker:
         known: Known,
         *,
         patience: int = 0,
-    ) -> Iterator[Stride]:
+    ) -> Generator[Stride, None, None]:
         """Track objects along their legs, those on the same frame together; first forward, then backward.
 
         Parameters
@@ -300,7 +305,8 @@ class Walker:
 class _Recent:
     """The entries that were used last."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
         self._entries: OrderedDict[Hashable, MemoryEntry] = OrderedDict()
 
     def get(self, key: Hashable) -> MemoryEntry | None:
@@ -309,7 +315,7 @@ class _Recent:
     def put(self, key: Hashable, entry: MemoryEntry) -> None:
         self._entries[key] = entry
         self._entries.move_to_end(key)
-        while len(self._entries) > KEPT_ENTRIES:
+        while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
 

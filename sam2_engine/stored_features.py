@@ -1,0 +1,289 @@
+"""Image features that many sequences share, in memory and on disk.
+
+Who encodes a picture pays once: what was computed is found again by the picture's content, in this process while memory
+lasts, and in a folder after a restart. What is found is the same to the bit wherever it comes from, so that answers
+never depend on what happened to be kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import queue
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from .atomic import atomic_path
+from .errors import ExportError
+from .features import EncodeWindows, single_rows
+from .geometry import Window
+from .outputs import ImageFeatures, joined
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Changes whenever pictures are prepared for the encoder in another way, so that older files are passed over."""
+
+STORED = torch.bfloat16
+"""Number format of files; with a folder also that in memory, since what comes from either must be the same."""
+
+MAX_WAITING = 256
+"""Features that wait to be written; further ones are not written."""
+
+Names = Callable[[int], str]
+"""The content of a sequence's frame: equal for equal pixels and equal contrast, else different."""
+
+
+class SharedFeatures:
+    """Features of parts of many pictures; the most recently used ones stay.
+
+    Parameters
+    ----------
+    max_bytes : what may be held in memory; 0 holds nothing
+    folder : where features outlive the process
+    device : that features are wanted on; memory holds them there too
+
+    Notes
+    -----
+    May be used from several threads.
+    """
+
+    def __init__(self, max_bytes: int, folder: FeatureFolder | None = None, device: torch.device | None = None) -> None:
+        self.max_bytes = max_bytes
+        self.folder = folder
+        self.device = device or torch.device("cpu")
+        self.hits = self.hits_on_disk = self.misses = 0
+        self._entries: OrderedDict[tuple[str, Window | None], ImageFeatures] = OrderedDict()
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def of(self, names: Names) -> SequenceFeatures:
+        """The features of one sequence, whose frames are called `names`."""
+        return SequenceFeatures(self, names)
+
+    def rows(self, name: str, windows: Sequence[Window | None], encode: EncodeWindows) -> ImageFeatures:
+        """Features of windows of the picture of content `name`, one row each; see `FeatureCache.rows`."""
+        known = {window: found for window in dict.fromkeys(windows) if (found := self._find(name, window)) is not None}
+        missing = [window for window in dict.fromkeys(windows) if window not in known]
+        if missing:
+            fresh = single_rows(encode(missing), len(missing))
+            for window, features in zip(missing, fresh, strict=True):
+                known[window] = self._take_in(name, window, features)
+        rows = [_as(known[window], torch.float32) if self.folder else known[window] for window in windows]
+        return rows[0] if len(rows) == 1 else joined(rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return self._held
+
+    def __len__(self) -> int:
+        """Windows held in memory."""
+        return len(self._entries)
+
+    def close(self) -> None:
+        """Write what waits to be written."""
+        if self.folder is not None:
+            self.folder.close()
+
+    def _find(self, name: str, window: Window | None) -> ImageFeatures | None:
+        with self._lock:
+            found = self._entries.get((name, window))
+            if found is not None:
+                self._entries.move_to_end((name, window))
+                self.hits += 1
+                return found
+        stored = self.folder.read(name, window) if self.folder is not None else None
+        with self._lock:
+            self.misses += stored is None
+            self.hits_on_disk += stored is not None
+        return None if stored is None else self._keep(name, window, stored)
+
+    def _take_in(self, name: str, window: Window | None, features: ImageFeatures) -> ImageFeatures:
+        if self.folder is None:
+            return self._keep(name, window, features)
+        rounded = _as(features, STORED)
+        self.folder.write(name, window, rounded)
+        return self._keep(name, window, rounded)
+
+    def _keep(self, name: str, window: Window | None, features: ImageFeatures) -> ImageFeatures:
+        placed = _on(features, self.device)
+        with self._lock:
+            before = self._entries.pop((name, window), None)
+            self._entries[name, window] = placed
+            self._held += placed.nbytes - (before.nbytes if before is not None else 0)
+            while self._entries and self._held > self.max_bytes:
+                _, dropped = self._entries.popitem(last=False)
+                self._held -= dropped.nbytes
+        return placed
+
+
+class SequenceFeatures:
+    """What a `FrameDecider` asks for the features of one sequence."""
+
+    def __init__(self, shared: SharedFeatures, names: Names) -> None:
+        self._shared = shared
+        self._names = names
+
+    def rows(self, name: Hashable, windows: Sequence[Window | None], encode: EncodeWindows) -> ImageFeatures:
+        """Features of windows of a frame, one row each."""
+        assert isinstance(name, int), "frames are called by their number"
+        return self._shared.rows(self._names(name), windows, encode)
+
+
+class FeatureFolder:
+    """Features as files, one for each window of a picture.
+
+    A file is named by what it holds: the picture's content, the window, the model and the format. It appears whole or
+    not at all, carries a checksum, and one that does not match it is deleted and computed again. A folder that cannot
+    be written to is read only. Writing goes on in a thread of its own, so that nobody waits for the disk.
+
+    Parameters
+    ----------
+    path : made when something is written
+    max_bytes : of all files; those used longest ago are deleted
+    model : digest of the model that made the features
+
+    Notes
+    -----
+    Several processes may share a folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], max_bytes: int, model: str) -> None:
+        self.path = Path(path).expanduser()
+        self.max_bytes = max_bytes
+        self.model = model
+        self.is_writable = True
+        self._held: int | None = None
+        self._waiting: queue.Queue[tuple[Path, ImageFeatures] | None] = queue.Queue(MAX_WAITING)
+        self._writer: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def read(self, name: str, window: Window | None) -> ImageFeatures | None:
+        """Features that were stored, on the CPU in `STORED` numbers; None where there are none."""
+        path = self._file(name, window)
+        try:
+            features = _unpacked(path.read_bytes())
+        except OSError:
+            return None
+        except (SafetensorError, KeyError, ValueError) as error:
+            logger.warning("%s is damaged (%s); it is made again", path, error)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        # The time of last use decides what is deleted first.
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return features
+
+    def write(self, name: str, window: Window | None, features: ImageFeatures) -> None:
+        """Store features soon; without an error where they cannot be stored."""
+        if not self.is_writable or self.max_bytes <= 0:
+            return
+        with self._lock:
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_all, name="feature-folder", daemon=True)
+                self._writer.start()
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait((self._file(name, window), _on(features, torch.device("cpu"))))
+
+    def close(self) -> None:
+        """Write what waits, and end the thread."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            self._waiting.put(None)
+            writer.join()
+
+    def _file(self, name: str, window: Window | None) -> Path:
+        place = "whole" if window is None else f"{window.x0},{window.y0},{window.width},{window.height}"
+        digest = hashlib.sha256(f"{FORMAT}|{self.model}|{name}|{place}".encode()).hexdigest()
+        return self.path / digest[:2] / f"{digest[2:40]}.safetensors"
+
+    def _write_all(self) -> None:
+        while (job := self._waiting.get()) is not None:
+            path, features = job
+            try:
+                self._store(path, _packed(features))
+            except (ExportError, OSError) as error:
+                self.is_writable = False
+                logger.warning("encoded pictures are no longer stored in %s: %s", self.path, error)
+
+    def _store(self, path: Path, content: bytes) -> None:
+        if not self.is_writable:
+            return
+        if self._held is None:
+            self._held = sum(size for _, size, _ in self._files())
+        if self._held + len(content) > self.max_bytes:
+            self._held = self._shrunk(self.max_bytes - len(content))
+        if len(content) > self.max_bytes:
+            return
+        # Readable by this user only: they tell something about pictures.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+        self._held += len(content)
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Time of last use, size and path of each file."""
+        found = []
+        for path in self.path.glob("??/" + "[0-9a-f]" * 38 + ".safetensors"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        return found
+
+    def _shrunk(self, wanted: int) -> int:
+        """Delete the files used longest ago until at most nine tenths of `wanted` bytes are left; gives those bytes."""
+        files = sorted(self._files())
+        held = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if held <= max(wanted, 0) * 9 // 10:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+                held -= size
+        return held
+
+
+def _as(features: ImageFeatures, dtype: torch.dtype) -> ImageFeatures:
+    fine, middle = features.skips
+    return ImageFeatures(features.embedding.to(dtype), (fine.to(dtype), middle.to(dtype)))
+
+
+def _on(features: ImageFeatures, device: torch.device) -> ImageFeatures:
+    fine, middle = features.skips
+    return ImageFeatures(features.embedding.to(device), (fine.to(device), middle.to(device)))
+
+
+def _packed(features: ImageFeatures) -> bytes:
+    tensors = dict(zip(("embedding", "fine", "middle"), (features.embedding, *features.skips), strict=True))
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return write_tensors(tensors | {"checksum": torch.tensor([_checksum(tensors.values())])})
+
+
+def _unpacked(content: bytes) -> ImageFeatures:
+    """What `_packed` made; ValueError, KeyError or SafetensorError where it is damaged."""
+    tensors = read_tensors(content)
+    features = ImageFeatures(tensors["embedding"], (tensors["fine"], tensors["middle"]))
+    if int(tensors["checksum"][0]) != _checksum((features.embedding, *features.skips)):
+        raise ValueError("its checksum does not match")
+    return features
+
+
+def _checksum(tensors: Iterable[Tensor]) -> int:
+    total = 0
+    for tensor in tensors:
+        total = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().data, total)
+    return total
