@@ -237,7 +237,7 @@ def _entry(text: str) -> _Entry:
 def as_address(host: str) -> Address | None:
     """The address that a host is written as; None for names."""
     try:
-        return ipaddress.ip_address(host.strip("[]"))
+        return ipaddress.ip_address(host)
     except ValueError:
         return None
 

@@ -44,10 +44,11 @@ def read_local_file(root: Path, relative: str, settings: MediaSettings, *, needs
         raise MediaUnavailableError(
             f"{relative!r:.200} cannot be read: {error.strerror}; check its permissions"
         ) from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise MediaRefusedError(f"{relative!r:.200} is a folder or a device; name a file")
     with os.fdopen(handle, "rb") as file, MediaWriter(settings.ram_bytes) as writer:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise MediaRefusedError(f"{relative!r:.200} is a folder or a device; name a file")
         if found.st_size > settings.max_bytes:
             raise MediaTooLargeError(
                 f"{relative!r:.200} has {found.st_size:,} bytes, the limit is {settings.max_bytes:,}; "
