@@ -86,10 +86,11 @@ class Settings:
     compute_threads : of PyTorch on the CPU; None leaves the choice to it
     token : a secret for ``Authorization: Bearer``, ``X-Auth-Token`` and, on webhooks, ``?token=``
     user, password : for basic authentication, as in Label Studio's form for connecting a model
-    threads : requests that are answered at the same time
-    queue_size : predictions that may wait for the device; one more is refused with 503
+    queue_size : predictions that may be at work or wait at the same time; one more is refused with 503
     max_body_bytes : of one request
     webhook_queue_size : events that may wait; further ones are counted and dropped
+    webhook_log : file to which changes of annotations are added, one JSON object a line: action, project, task,
+        annotation, time; None notes nothing
     max_tasks : of one request
     log_level : of Python's logging
     log_json : one JSON object a line instead of text
@@ -109,10 +110,10 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     user: str | None = None
     password: str | None = field(default=None, repr=False)
-    threads: int = 8
     queue_size: int = 32
-    max_body_bytes: int = 128 * MEBIBYTE
+    max_body_bytes: int = 64 * MEBIBYTE
     webhook_queue_size: int = 256
+    webhook_log: Path | None = None
     max_tasks: int = 1000
     log_level: str = "INFO"
     log_json: bool = False
@@ -144,8 +145,8 @@ class Settings:
         ----------
         environ : variables; those of the process when not given
         **overrides : attributes of this class, of `MediaSettings` and of `CacheSettings` that count more than the
-            environment, such as those of a command line; None leaves an attribute alone. Attributes of the nested
-            classes are named ``media_max_bytes``, ``cache_ram_bytes``
+            environment, such as those of a command line; text is read as in the environment, None leaves an attribute
+            alone. Attributes of the nested classes are named ``media_max_bytes``, ``cache_ram_bytes``
 
         Raises
         ------
@@ -155,7 +156,9 @@ class Settings:
             There is no such attribute.
         """
         found = _read(os.environ if environ is None else environ)
-        found |= {name: value for name, value in overrides.items() if value is not None}
+        for name, value in overrides.items():
+            if value is not None:
+                found[name] = _parsed(name, name, value) if isinstance(value, str) and name in VARIABLES else value
         return _built(cls, found)
 
 
@@ -183,18 +186,22 @@ def _part(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _read(environ: Mapping[str, str]) -> dict[str, Any]:
     """The variables that are set, by flat name."""
     found: dict[str, Any] = {}
-    for name, (variables, parse) in VARIABLES.items():
+    for name, (variables, _) in VARIABLES.items():
         for variable in variables:
             text = environ.get(variable, "").strip()
-            if not text:
-                continue
-            try:
-                found[name] = parse(text)
-            except ValueError as error:
-                shown = "a value" if name in _SECRET else repr(text)
-                raise SettingsError(f"{variable} must be {error}, got {shown}") from None
-            break
+            if text:
+                found[name] = _parsed(name, variable, text)
+                break
     return found
+
+
+def _parsed(name: str, shown: str, text: str) -> Any:
+    """The value of an attribute from text; `shown` is what a person calls it."""
+    try:
+        return VARIABLES[name][1](text)
+    except ValueError as error:
+        got = "a value" if name in _SECRET else repr(text)
+        raise SettingsError(f"{shown} must be {error}, got {got}") from None
 
 
 # ------------------------------------------------------------------------------------------------ kinds of values
@@ -270,7 +277,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
-def _folder(text: str) -> Path:
+def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
@@ -307,10 +314,10 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], Parse]] = {
     "token": (("SAM2_TOKEN",), _text),
     "user": (("BASIC_AUTH_USER",), _text),
     "password": (("BASIC_AUTH_PASS", "BASIC_AUTH_PASSWORD"), _text),
-    "threads": (("THREADS", "SAM2_THREADS"), _integer(1, 256)),
-    "queue_size": (("SAM2_QUEUE_SIZE",), _integer(1)),
+    "queue_size": (("SAM2_QUEUE_SIZE",), _integer(1, 1000)),
     "max_body_bytes": (("SAM2_MAX_BODY_BYTES",), _bytes),
     "webhook_queue_size": (("SAM2_WEBHOOK_QUEUE_SIZE",), _integer(1)),
+    "webhook_log": (("SAM2_WEBHOOK_LOG",), _path),
     "max_tasks": (("SAM2_MAX_TASKS",), _integer(1)),
     "log_level": (("LOG_LEVEL",), _level),
     "log_json": (("SAM2_LOG_JSON",), _switch),
@@ -324,14 +331,14 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], Parse]] = {
     "media_label_studio_url": (("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"), _url),
     "media_api_key": (("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"), _text),
     "media_allowed_hosts": (("SAM2_ALLOWED_HOSTS",), _names),
-    "media_local_root": (("LOCAL_FILES_DOCUMENT_ROOT", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"), _folder),
+    "media_local_root": (("LOCAL_FILES_DOCUMENT_ROOT", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"), _path),
     "media_max_bytes": (("SAM2_MAX_MEDIA_BYTES",), _bytes),
     "media_max_pixels": (("SAM2_MAX_PIXELS",), _integer(1)),
     "media_timeout_s": (("SAM2_MEDIA_TIMEOUT",), _seconds),
     "media_max_redirects": (("SAM2_MAX_REDIRECTS",), _integer(0, 20)),
     "media_verify_tls": (("VERIFY_SSL",), _switch),
     "cache_ram_bytes": (("SAM2_CACHE_RAM",), _bytes),
-    "cache_disk_dir": (("SAM2_CACHE_DIR",), _folder),
+    "cache_disk_dir": (("SAM2_CACHE_DIR",), _path),
     "cache_disk_bytes": (("SAM2_CACHE_DISK",), _bytes),
 }
 """Attribute → the variables that set it, the most important first, and how their text is read."""

@@ -127,3 +127,13 @@ def test_auth_is_needed_where_a_token_or_a_login_is_set() -> None:
 def test_no_variable_sets_two_things() -> None:
     variables = [name for names, _ in VARIABLES.values() for name in names]
     assert len(variables) == len(set(variables))
+
+
+def test_text_of_a_command_line_is_read_as_in_the_environment() -> None:
+    settings = Settings.from_env(
+        {}, device="CUDA", media_label_studio_url="http://ls:8080/", media_local_root=Path("x")
+    )
+    assert (settings.device, settings.media.label_studio_url) == ("cuda", "http://ls:8080")
+    assert settings.media.local_root == Path("x")
+    with pytest.raises(SettingsError, match=r"^device must be auto, cpu"):
+        Settings.from_env({}, device="gpu")
