@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,6 +87,26 @@ def open_labelled(args: argparse.Namespace) -> LabelledFolder:
     return _open(path, args, args.subset)
 
 
+def open_held_back(path: Path, args: argparse.Namespace, subset: str | None) -> LabelledFolder | None:
+    """A subset of DATA that is not learned from: the one asked for, or what they call ``dev``; None without such.
+
+    Raises
+    ------
+    FramesError
+        The subset that is asked for is learned from, or it cannot be read.
+    """
+    from ..training.readers import subsets_of
+
+    if args.masks is not None:
+        return None
+    names = subsets_of(path, args.layout)
+    learned = args.subset or _usual(path, args)
+    if subset in names and learned in (None, subset):
+        raise FramesError(f"{subset} of {path} is learned from; choose another subset to learn from with --subset")
+    wanted = subset if subset in names else None if subset else _called("dev", names)
+    return None if wanted is None or learned in (None, wanted) else _open(path, args, wanted)
+
+
 def open_several(args: argparse.Namespace) -> list[OpenedData]:
     """Each of several DATA with its weight; fills in ``args.subset`` where there is one.
 
@@ -129,8 +150,11 @@ def _usual(path: Path, args: argparse.Namespace) -> str | None:
 
     if args.masks is not None:
         return None
-    names = subsets_of(path, args.layout)
-    for wanted in _OTHER_NAMES.get(args.usual_subset, (args.usual_subset,)):
+    return _called(args.usual_subset, subsets_of(path, args.layout))
+
+
+def _called(usual: str, names: Sequence[str]) -> str | None:
+    for wanted in _OTHER_NAMES.get(usual, (usual,)):
         for name in names:
             if wanted in (name, re.split(r"[_-]", name.rstrip("0123456789"))[-1]):
                 return name

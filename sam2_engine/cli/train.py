@@ -19,6 +19,7 @@ from .console import INTERRUPTED, Console, StopRequest, count, duration, megabyt
 from .labelled import OpenedData, add_data, open_several
 from .loading import use_device
 from .targets import about
+from .train_judging import judge_by, told
 from .train_plan import DATA_OPTIONS, Plan, new_plan, saved_plan, write_settings
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="sam2_training", metavar="DIR", help="of the run (default: sam2_training)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
     parser.add_argument("--steps", type=options.positive, metavar="N", help="in all (default: 8000, trained: 1000)")
+    parser.add_argument(
+        "--validate",
+        metavar="NAME",
+        help="subset of DATA to measure on every 500 steps; none for no such (default: dev or val, where DATA has one)",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write curves for TensorBoard too")
     _add_recipe(parser.add_argument_group("recipe"))
     _add_machine(parser.add_argument_group("machine"))
@@ -309,7 +315,10 @@ def _train(
         curves = TensorBoardLog(folder / TENSORBOARD, current.step + 1) if has_curves else None
         if curves is not None:
             stack.enter_context(curves)
-        reports = train(current, source, plan.training, easy=easy, folder=folder, workers=args.workers, team=team)
+        judge = judge_by(args, plan.model) if team.leads else None
+        reports = train(
+            current, source, plan.training, easy=easy, folder=folder, evaluate=judge, workers=args.workers, team=team
+        )
         stack.enter_context(closing(reports))  # type: ignore[type-var]
         bar = stack.enter_context(console.bar(steps, "training", "step", done=current.step))
         try:
@@ -317,6 +326,11 @@ def _train(
                 recent.add(report)
                 if curves is not None:
                     curves.add(report)
+                measured: dict[str, Any] = current.history[-1] if current.history else {"step": 0}
+                if measured["step"] == report.step:
+                    console.say(told(measured))
+                    if curves is not None:
+                        curves.add_measured(measured)
                 bar.update(report.step - bar.n)
                 bar.set_postfix_str(_means(recent))
                 if not console.shows_bars and (report.step % LINE_EVERY == 0 or report.step == steps):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "settings.json"
 
-DATA_OPTIONS = ("data", "layout", "masks", "subset", "category", "synthetic")
+DATA_OPTIONS = ("data", "layout", "masks", "subset", "category", "synthetic", "validate")
 
 _BEGINNING = ("recipe", "model", "start_from", "side", "windows", "learning_rate", "seed", "synthetic")
 """Options that a run is begun with and that it keeps."""
@@ -118,6 +118,8 @@ def saved_plan(args: argparse.Namespace, folder: Path) -> Plan:
         )
     if args.data:
         plan.data["data"] = args.data
+    if args.validate:
+        plan.data["validate"] = args.validate
     for name, value in plan.data.items():
         setattr(args, name, value)
     steps, precision = args.steps or training.steps, args.precision or training.precision

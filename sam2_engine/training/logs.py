@@ -33,7 +33,7 @@ def find_tensorboard() -> Any:
 
 
 class TensorBoardLog:
-    """Curves of a run: loss and IoU of pictures and of clips, side of the input, seconds a step.
+    """Curves of a run: loss and IoU of pictures and of clips, IoU on held-back data, side of the input, seconds a step.
 
     Parameters
     ----------
@@ -61,6 +61,12 @@ class TensorBoardLog:
         if math.isfinite(report.loss):
             for name, value in values.items():
                 self._writer.add_scalar(name, value, report.step)
+
+    def add_measured(self, row: dict[str, float]) -> None:
+        """What was measured on held-back data after ``row["step"]`` steps."""
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(f"held back/{name}", value, int(row["step"]))
 
     def close(self) -> None:
         """Write out what is left."""

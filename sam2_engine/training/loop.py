@@ -28,13 +28,11 @@ from torch.utils.data import DataLoader, Subset
 from ..atomic import atomic_path
 from ..errors import EngineError
 from ..model import Sam2
-from ..tracking import Tracker
 from .batches import Step, Steps
-from .clip import run_clip
+from .clip_losses import clip_losses
 from .config import TrainConfig
 from .data import ClipSource
 from .dense import dense_loss
-from .losses import decode_loss
 from .optimiser import learning_rate, set_learning_rate
 from .run_state import STATE, Run, initialise, resume, save_run, start
 from .team import Team
@@ -100,7 +98,7 @@ def train(
     ----------
     easy : source with larger objects for the first steps; `source` from the start when not given
     folder : where ``run.pt`` and ``log.jsonl`` are kept; None keeps nothing
-    evaluate : called with the averaged model every `evaluate_every` steps; its numbers go to the log
+    evaluate : called with the averaged model every `evaluate_every` steps and at the end; its numbers go to the log
     workers : processes that make data
     team : of the processes that train together; only the first keeps files and evaluates
 
@@ -123,7 +121,8 @@ def train(
         report = train_step(run, step, config, started, team)
         started = time.perf_counter()
         _log(folder, {**asdict(report), "learning_rate": learning_rate(config, step.index)})
-        if run.step % config.evaluate_every == 0 and evaluate is not None:
+        is_asked = run.step % config.evaluate_every == 0 or run.step == config.steps
+        if is_asked and evaluate is not None:
             run.history.append({"step": run.step, **evaluate(run.average)})
             _log(folder, run.history[-1])
         is_due = run.step % config.save_every == 0 or started - saved > SAVE_SECONDS
@@ -193,7 +192,7 @@ def train_step(run: Run, step: Step, config: TrainConfig, started: float, team: 
     set_learning_rate(run.optimiser, learning_rate(config, step.index))
     run.optimiser.zero_grad(set_to_none=True)
     with _chance(config, step.index, team):
-        loss, iou = _clip_loss(run, step, config, team.rank)
+        loss, iou = _step_loss(run, step, config, team.rank)
     loss_sum, iou_sum = team.sums([float(loss.detach()), iou])
     is_good = math.isfinite(loss_sum) and _learn(run, loss, config, team)
     run.step, run.bad_steps = step.index + 1, 0 if is_good else run.bad_steps + 1
@@ -245,30 +244,18 @@ def _chance(config: TrainConfig, step: int, team: Team) -> Iterator[None]:
         yield
 
 
-def _clip_loss(run: Run, step: Step, config: TrainConfig, rank: int) -> tuple[Tensor, float]:
+def _step_loss(run: Run, step: Step, config: TrainConfig, rank: int) -> tuple[Tensor, float]:
     """Loss of all rounds on all frames plus that of the side task, and the mean IoU of the best masks."""
     weights = config.loss_weights(step.index)
-    tracker = Tracker(run.model)
     device = run.model.device
     rng = np.random.default_rng((config.seed, step.index, 1, rank))
-    losses, ious = [], []
     with torch.autocast(device.type, AUTOCAST[config.precision], enabled=config.precision != "fp32"):
         features = run.model.encode_image(step.batch.pixels.flatten(0, 1).to(device))
-        for frame, rounds in run_clip(tracker, step.batch, features, step.script, tracker.default_policy(), rng):
-            truth = torch.from_numpy(step.batch.truth[frame]).to(device)
-            present = truth.flatten(1).any(dim=1)
-            hidden = None if step.batch.hidden is None else torch.from_numpy(step.batch.hidden[frame]).to(device)
-            for decision in rounds:
-                assert decision.candidates is not None, "rounds are decoded"
-                found = decode_loss(decision.candidates, truth.float(), present, weights, hidden)
-                losses.append(found.total)
-                best = found.true_iou.gather(1, found.best[:, None])[present]
-                ious.append(float(best.mean()) if len(best) else 1.0)
+        of_masks, iou = clip_losses(run.model, step.batch, features, step.script, weights, rng)
         side_task = dense_loss(run.dense(features), step.batch.dense.flatten(0, 1).to(device))
     fade = config.dense * (1 - step.index / config.steps)
-    of_masks = torch.stack(losses)
     total = of_masks.sum() if config.sum_rounds else of_masks.mean()
-    return total + fade * side_task, float(np.mean(ious))
+    return total + fade * side_task, iou
 
 
 @torch.no_grad()

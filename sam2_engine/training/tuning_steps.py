@@ -7,13 +7,12 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..model import Sam2
 from ..outputs import ImageFeatures
-from ..tracking import Tracker
-from .clip import ClipBatch, PromptKind, Script, run_clip
-from .losses import LossWeights, decode_loss
+from .clip import ClipBatch, PromptKind, Script
+from .clip_losses import clip_losses
+from .losses import LossWeights
 from .tuning import FinetuneConfig, Tuning
 from .views import CLIP_FRAMES, EncodedViews, ViewKind, Views, batch_of
 
@@ -38,7 +37,10 @@ def tuning_step(tuning: Tuning, source: EncodedViews | Views) -> tuple[float, fl
     tuning.optimiser.zero_grad(set_to_none=True)
     model.train()
     batch, features, script = _work(tuning, source, rng)
-    loss, iou = clip_loss(model, batch, features, script, rng)
+    # Cells count evenly in models of our own, whose masks are coarse; published models go on as they were trained.
+    weights = LossWeights(balanced=0.3, iou=2.0) if model.config.object_windows else LossWeights()
+    losses, iou = clip_losses(model, batch, features, script, weights, rng)
+    loss = losses.mean()
     finite = bool(torch.isfinite(loss))
     if finite:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -90,28 +92,6 @@ def _script(kind: ViewKind, rng: np.random.Generator) -> Script:
         return Script(prompt, int(prompt != "mask"), late_corrections=int(late is not None), late_frame=late)
     boxed = {"clicked": 0.0, "around": 0.75, "whole": 0.5}[kind]
     return Script("box" if rng.random() < boxed else "click", corrections)
-
-
-def clip_loss(
-    model: Sam2, batch: ClipBatch, features: ImageFeatures, script: Script, rng: np.random.Generator
-) -> tuple[Tensor, float]:
-    """Mean loss of all rounds on all frames, and the mean IoU of the best masks."""
-    tracker = Tracker(model)
-    # Cells count evenly in models of our own, whose masks are coarse; published models go on as they were trained.
-    weights = LossWeights(balanced=0.3, iou=2.0) if model.config.object_windows else LossWeights()
-    losses: list[Tensor] = []
-    ious: list[float] = []
-    for frame, rounds in run_clip(tracker, batch, features, script, tracker.default_policy(), rng):
-        truth = torch.from_numpy(batch.truth[frame]).to(model.device)
-        present = truth.flatten(1).any(dim=1)
-        hidden = None if batch.hidden is None else torch.from_numpy(batch.hidden[frame]).to(model.device)
-        for decision in rounds:
-            assert decision.candidates is not None, "rounds are decoded"
-            found = decode_loss(decision.candidates, truth.float(), present, weights, hidden)
-            losses.append(found.total)
-            best = found.true_iou.gather(1, found.best[:, None])[present]
-            ious.append(float(best.mean()) if len(best) else 1.0)
-    return torch.stack(losses).mean(), float(np.mean(ious))
 
 
 def learning_rate(config: FinetuneConfig, step: int, steps: int) -> float:

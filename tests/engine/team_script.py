@@ -42,7 +42,7 @@ def average_once(team: Team, model: ModelConfig, config: TrainConfig) -> Found:
     """Gradients of this process's share of a step, then those of the team."""
     run = start(model, config)
     step = Steps(RandomDisc(), config, model, rank=team.rank)[0]
-    loss, _ = loop._clip_loss(run, step, config, team.rank)
+    loss, _ = loop._step_loss(run, step, config, team.rank)
     loss.backward()
     if team.rank:
         run.model.no_mem_embed.grad = None  # took part in the other process only
@@ -74,16 +74,16 @@ def train_whole_and_in_parts(team: Team, model: ModelConfig, config: TrainConfig
 
 def lose_numbers_in_one(team: Team, model: ModelConfig, config: TrainConfig) -> Found:
     """In one process the second step's loss is no number."""
-    clip_loss = loop._clip_loss
+    clip_loss = loop._step_loss
 
     def broken(run: Run, step: Step, *rest: Any) -> Any:
         loss, iou = clip_loss(run, step, *rest)
         return (loss * math.nan if team.rank == 1 and step.index == 1 else loss), iou
 
-    loop._clip_loss = broken
+    loop._step_loss = broken
     run = start(model, config)
     losses = [report.loss for report in train(run, RandomDisc(), replace(config, steps=2), team=team)]
-    loop._clip_loss = clip_loss
+    loop._step_loss = clip_loss
     return {"losses": losses, "bad_steps": run.bad_steps, "weights": run.model.state_dict()}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -202,3 +203,47 @@ def test_training_data_that_break_on_the_way_lose_no_steps(
     assert main(["train", str(labelled), "--out", "run", "--steps", "3", *SMALL]) == 1
     assert "a.tif cannot be read" in capsys.readouterr()[1]
     assert torch.load("run/run.pt", weights_only=True)["step"] == 1
+
+
+def _with_subsets(labelled: Path, folder: Path) -> Path:
+    """The stills, one to learn from and one held back."""
+    (folder / "parted").mkdir()
+    items = []
+    for frame, subset in ((0, "train"), (3, "val")):
+        for name in ("images", "masks"):
+            shutil.copy(labelled / name / f"still{frame}.tif", folder / "parted" / f"{name}{frame}.tif")
+        picture = tifffile.imread(folder / "parted" / f"images{frame}.tif")
+        paths = {"image": f"images{frame}.tif", "labels": f"masks{frame}.tif"}
+        items.append({"name": str(frame), "subset": subset, "dims": "YX", "shape": list(picture.shape), **paths})
+    (folder / "parted" / "index.json").write_text(json.dumps({"items": items}))
+    return folder / "parted"
+
+
+def test_training_tells_how_good_the_model_is_on_what_is_held_back(
+    labelled: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(_with_subsets(labelled, folder))
+    assert main(["train", data, "--out", "run", "--steps", "2", *SMALL]) == 0
+    assert "step 2, IoU on what is held back: 1 click 0." in capsys.readouterr()[0]
+    rows = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 2
+    assert all(0 <= rows[-1][name] <= 1 for name in ("1 click", "3 clicks", "box"))
+    assert main(["train", data, "--out", "silent", "--steps", "2", "--validate", "none", *SMALL]) == 0
+    assert "held back" not in capsys.readouterr()[0]
+    told, silent = (torch.load(f"{name}/run.pt", weights_only=True)["average"] for name in ("run", "silent"))
+    assert all(torch.equal(told[name], silent[name]) for name in told), "measuring changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--validate", "tset"], "nothing to measure on: no DATA has objects in a subset 'tset'"),
+        (["--validate", "train"], "is learned from; choose another subset"),
+    ],
+)
+def test_only_what_is_held_back_can_be_measured_on(
+    labelled: Path, folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(_with_subsets(labelled, folder))
+    assert main(["train", data, "--out", "run", "--steps", "2", *arguments, *SMALL]) == 1
+    assert message in capsys.readouterr()[1]
