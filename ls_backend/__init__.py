@@ -1,6 +1,9 @@
-"""Label Studio for SAM 2, so far the translation: its JSON to prompts, masks to its JSON. There is no server yet."""
+"""SAM 2 for Label Studio: a server that answers ``/predict``, and the translation of its JSON as plain functions."""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from sam2_engine.export.brush_rle import decode_brush_rle, encode_brush_rle
 from sam2_engine.export.polygons import mask_from_polygon
@@ -17,6 +20,12 @@ from .translate import (
     task_results,
 )
 
+if TYPE_CHECKING:
+    from .app import create_app
+    from .backend import Sam2Backend
+    from .service import Service
+    from .settings import Settings
+
 __all__ = [
     "ControlTag",
     "ImageTag",
@@ -25,7 +34,11 @@ __all__ = [
     "ObjectLabel",
     "ObjectPrompts",
     "Outline",
+    "Sam2Backend",
+    "Service",
+    "Settings",
     "context_results",
+    "create_app",
     "decode_brush_rle",
     "encode_brush_rle",
     "mask_from_polygon",
@@ -36,3 +49,12 @@ __all__ = [
     "results_from_masks",
     "task_results",
 ]
+
+_LAZY = {"Sam2Backend": "backend", "Service": "service", "Settings": "settings", "create_app": "app"}
+"""Names whose modules need packages that the translation does without."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
