@@ -12,8 +12,11 @@ from xml.etree import ElementTree
 
 from sam2_engine.errors import EngineError
 
-OutputKind = Literal["brushlabels", "polygonlabels", "rectanglelabels"]
-"""Kinds of regions that masks can be turned into, the most faithful first."""
+OutputKind = Literal[
+    "brushlabels", "bitmasklabels", "brush", "bitmask", "polygonlabels", "polygon", "rectanglelabels", "rectangle"
+]
+"""Kinds of regions that masks can be turned into, the most faithful first. Those without ``labels`` in their name are
+drawn by one tag and named by another, a ``<Labels>`` beside it."""
 
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 
@@ -36,6 +39,19 @@ class ImageTag:
     name: str
     data_key: str
     is_list: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTag:
+    """A video that tracks are drawn on.
+
+    Attributes
+    ----------
+    name, data_key : as in `ImageTag`
+    """
+
+    name: str
+    data_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +82,11 @@ class ControlTag:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """The pictures and tags of a project, in the order of its config."""
+    """The pictures, tags and videos of a project, in the order of its config."""
 
     images: tuple[ImageTag, ...]
     controls: tuple[ControlTag, ...]
+    videos: tuple[VideoTag, ...] = ()
 
     def image(self, to_name: str) -> ImageTag:
         """The picture of a name; LabelConfigError where there is none."""
@@ -103,7 +120,18 @@ class LabelConfig:
                 f'add for example <BrushLabels name="brush" toName="{to_name}"> with the labels of the prompts'
             )
         # list.index instead of OUTPUT_KINDS.index, because a kind is any text to the type checker.
-        return min(fitting, key=lambda one: (not one.offers(label), list[str](kinds).index(one.kind)))
+        return min(fitting, key=lambda one: (self.namer(one, to_name, label) is None, list[str](kinds).index(one.kind)))
+
+    def namer(self, control: ControlTag, to_name: str, label: str | None) -> ControlTag | None:
+        """The tag that gives regions of `control` a label: itself, a ``<Labels>`` beside it, or None."""
+        beside = [one for one in self.controls if one.kind == "labels" and to_name in one.to_names]
+        candidates = [control] if control.kind.endswith("labels") else beside
+        return next((one for one in candidates if one.offers(label)), None)
+
+    def labels(self, to_name: str) -> tuple[str, ...]:
+        """All labels that regions on a picture can have, in order."""
+        there = [one for one in self.controls if to_name in one.to_names]
+        return tuple(dict.fromkeys(label for one in there for label in one.labels))
 
 
 def parse_label_config(xml: str) -> LabelConfig:
@@ -121,7 +149,12 @@ def parse_label_config(xml: str) -> LabelConfig:
     except ElementTree.ParseError as error:
         raise LabelConfigError(f"the label config is no XML: {error}; correct it in the project's settings") from error
     tags = list(root.iter())
-    return LabelConfig(tuple(_images(tags)), tuple(_controls(tags)))
+    videos = [tag for tag in tags if tag.tag.lower() == "video" and tag.get("name") and tag.get("value")]
+    return LabelConfig(
+        tuple(_images(tags)),
+        tuple(_controls(tags)),
+        tuple(VideoTag(tag.attrib["name"], tag.attrib["value"].lstrip("$")) for tag in videos),
+    )
 
 
 def _images(tags: list[ElementTree.Element]) -> Iterator[ImageTag]:

@@ -22,6 +22,7 @@ from sam2_engine.export.polygons import mask_from_polygon
 from sam2_engine.pixels import MAX_PIXELS
 from sam2_engine.prompts import Box, Click
 
+from .bitmaps import decode_bitmap, encode_bitmap
 from .outlines import Outline, polygons_from_mask
 
 Json: TypeAlias = Mapping[str, Any]
@@ -91,6 +92,10 @@ def read_geometry(result: Json, canvas: Canvas) -> Geometry | None:
         return None
     if "rle" in value or "touches" in value:
         return _read_brush(result, value, canvas)
+    if "imageDataURL" in value:
+        own_size = original_size(result) or canvas.size
+        bitmap = decode_bitmap(value["imageDataURL"], Canvas(own_size).size)
+        return _not_empty(resize_mask(bitmap, canvas.size), result)
     if "points" in value:
         return _not_empty(mask_from_polygon(_read_points(value["points"], canvas), canvas.size), result)
     kind = str(result.get("type", ""))
@@ -113,6 +118,11 @@ def is_positive(result: Json) -> bool:
 def brush_value(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """The value of a brush region; the mask has the size that the browser knows."""
     return {"format": "rle", "rle": encode_brush_rle(mask)}
+
+
+def bitmap_value(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """The value of a bitmask region; the mask has the size that the browser knows."""
+    return {"imageDataURL": encode_bitmap(mask)}
 
 
 def polygon_values(mask: NDArray[np.bool_], outline: Outline) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from .regions import (
     Canvas,
     Geometry,
     Json,
+    bitmap_value,
     brush_value,
     original_size,
     polygon_values,
@@ -119,7 +120,9 @@ def task_results(task: Json, source: Source) -> list[Any]:
     return _list(newest.get("result") or [], f"{source}.result")
 
 
-def read_prompts(results: Iterable[Any], *, size: tuple[int, int] | None = None) -> tuple[ObjectPrompts, ...]:
+def read_prompts(
+    results: Iterable[Any], *, size: tuple[int, int] | None = None, each_click: bool = False
+) -> tuple[ObjectPrompts, ...]:
     """Regions to prompts, object by object, in the order in which the objects were marked.
 
     Every rectangle and every mask (brush or polygon) is an object of its own. Clicks belong to the rectangle or mask of
@@ -132,6 +135,8 @@ def read_prompts(results: Iterable[Any], *, size: tuple[int, int] | None = None)
     results : of a context or an annotation. Other kinds of results than key points, rectangles, brush masks and
         polygons are passed over
     size : (height, width) of the picture as it was loaded; what the regions say when not given
+    each_click : every positive click that lies in no rectangle and no mask is an object of its own, as where another
+        program marked the middles of objects
 
     Raises
     ------
@@ -142,7 +147,7 @@ def read_prompts(results: Iterable[Any], *, size: tuple[int, int] | None = None)
     groups: dict[tuple[ObjectLabel, int], list[_Region]] = {}
     for region in _regions(results, size):
         groups.setdefault((region.target, region.frame), []).append(region)
-    return tuple(prompts for group in groups.values() for prompts in _objects(group))
+    return tuple(prompts for group in groups.values() for prompts in _objects(group, each_click=each_click))
 
 
 def results_from_masks(
@@ -169,7 +174,8 @@ def results_from_masks(
 
     Returns
     -------
-    One region for each object, polygons one for each of its parts. Each has an id never used before, because the
+    One region for each object, polygons one for each of its parts. A region that one tag draws and another one names
+    is two results with one id, as in the editor. Each has an id never used before, because the
     editor merges regions of equal id, and a score where there is a finite one, because it stops at anything else. A
     label that no tag offers is left out.
 
@@ -196,8 +202,9 @@ def results_from_masks(
         shared |= {"image_rotation": image_rotation} | _score(found.scores.get(obj))
         if config.image(target.to_name).is_list:
             shared["item_index"] = found.frame
+        namer = _namer(config, control, target)
         for value in _values(control.kind, mask, canvas, outline or Outline()):
-            results.append({"id": _fresh_id(), **shared, "value": value | _labels(control, target.label)})
+            results += _named({"id": _fresh_id(), **shared, "value": value}, control, namer, target.label)
     return results
 
 
@@ -245,7 +252,7 @@ def _region(result: Json, name: str, label: str | None, size: tuple[int, int] | 
 
 
 def _is_drawn(result: Json) -> bool:
-    return str(result.get("type", "")).startswith(("keypoint", "rectangle", "brush", "polygon"))
+    return str(result.get("type", "")).startswith(("keypoint", "rectangle", "brush", "bitmask", "polygon"))
 
 
 def _page(result: Json) -> int:
@@ -265,10 +272,14 @@ def _label(result: Json) -> str | None:
     return str(labels[0]) if isinstance(labels, list) and labels else None
 
 
-def _objects(group: Sequence[_Region]) -> Iterator[ObjectPrompts]:
+def _objects(group: Sequence[_Region], *, each_click: bool) -> Iterator[ObjectPrompts]:
     """The objects of one label on one page."""
     bodies = [region for region in group if not isinstance(region.geometry, Click)]
     clicks = [region for region in group if isinstance(region.geometry, Click)]
+    if each_click:
+        lonely = [region for region in clicks if _is_lonely(region.geometry, bodies)]
+        clicks = [region for region in clicks if region not in lonely]
+        bodies = [*bodies, *lonely]
     members: list[list[_Region]] = [[body] for body in bodies] or [[]]
     for click in clicks:
         distances = [_distance(body.geometry, click.geometry) for body in bodies]
@@ -286,6 +297,12 @@ def _objects(group: Sequence[_Region]) -> Iterator[ObjectPrompts]:
         )
 
 
+def _is_lonely(geometry: Geometry, bodies: Sequence[_Region]) -> bool:
+    """Whether a click shows an object that nothing else shows."""
+    is_positive = isinstance(geometry, Click) and geometry.positive
+    return is_positive and all(_distance(body.geometry, geometry)[0] > 0 for body in bodies)
+
+
 def _steps(geometries: Sequence[Geometry]) -> tuple[Prompts, ...]:
     clicks = tuple(geometry for geometry in geometries if isinstance(geometry, Click))
     box = next((geometry for geometry in geometries if isinstance(geometry, Box)), None)
@@ -297,8 +314,10 @@ def _steps(geometries: Sequence[Geometry]) -> tuple[Prompts, ...]:
 
 
 def _distance(body: Geometry, click: Geometry) -> tuple[float, float]:
-    """How far a click lies from a box, or from the box around a mask; then the area, for those it lies in."""
-    assert isinstance(click, Click) and not isinstance(body, Click)
+    """How far a click lies from a click, a box, or the box around a mask; then the area of what it lies in."""
+    assert isinstance(click, Click)
+    if isinstance(body, Click):
+        return math.hypot(body.x - click.x, body.y - click.y), 0.0
     if isinstance(body, Box):
         box, area = body, (body.x1 - body.x0) * (body.y1 - body.y0)
     else:
@@ -310,21 +329,32 @@ def _distance(body: Geometry, click: Geometry) -> tuple[float, float]:
 
 
 def _values(kind: str, mask: NDArray[np.bool_], canvas: Canvas, outline: Outline) -> list[dict[str, Any]]:
-    if kind == "polygonlabels":
+    if kind.startswith("polygon"):
         return polygon_values(mask, outline)
-    if kind == "rectanglelabels":
+    if kind.startswith("rectangle"):
         return [rectangle_value(mask)] if mask.any() else []
     # Resized first, because a small object can vanish by that.
     shown = resize_mask(mask, canvas.size)
-    return [brush_value(shown)] if shown.any() else []
+    if not shown.any():
+        return []
+    return [bitmap_value(shown) if kind.startswith("bitmask") else brush_value(shown)]
 
 
-def _labels(control: ControlTag, label: str | None) -> dict[str, list[str]]:
-    if control.offers(label):
-        return {control.kind: [str(label)]}
-    if label is not None:
-        logger.warning("tag %r offers no label %r; the region is sent without one", control.name, label)
-    return {}
+def _namer(config: LabelConfig, control: ControlTag, target: ObjectLabel) -> ControlTag | None:
+    namer = config.namer(control, target.to_name, target.label)
+    if namer is None and target.label is not None:
+        logger.warning("tag %r offers no label %r; the region is sent without one", control.name, target.label)
+    return namer
+
+
+def _named(
+    drawn: dict[str, Any], control: ControlTag, namer: ControlTag | None, label: str | None
+) -> list[dict[str, Any]]:
+    """A region with its label: one result, or two with one id where another tag names it."""
+    if namer is None:
+        return [drawn]
+    named = {"from_name": namer.name, "type": namer.kind, "value": drawn["value"] | {namer.kind: [str(label)]}}
+    return [drawn | named] if namer is control else [drawn, drawn | named]
 
 
 def _score(score: float | None) -> dict[str, float]:

@@ -34,7 +34,7 @@ class Turns:
 
     Parameters
     ----------
-    max_waiting : clicks and batches that may wait; one more is refused
+    max_waiting : clicks that may wait; one more is refused, and so is a batch that comes then
     """
 
     def __init__(self, max_waiting: int) -> None:
@@ -42,7 +42,7 @@ class Turns:
         self._waiting: list[tuple[Urgency, int]] = []
         self._numbers = itertools.count()
         self._is_taken = False
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
 
     @property
     def waiting(self) -> int:
@@ -61,7 +61,7 @@ class Turns:
         Raises
         ------
         BusyError
-            A click or a batch came when `max_waiting` others waited.
+            A click came when `max_waiting` others waited.
         SupersededError
             `is_stale` said yes.
         """
@@ -70,6 +70,12 @@ class Turns:
             yield
         finally:
             self._give_back()
+
+    def check_room(self) -> None:
+        """Raises `BusyError` where a click would be refused; what takes longer asks this once, before it begins."""
+        with self._changed:
+            if self._is_taken and len(self._waiting) >= self.max_waiting:
+                raise BusyError(f"{len(self._waiting)} predictions wait already; try again in a moment")
 
     def let_pass(self, urgency: Urgency) -> None:
         """In a turn: let those that are more urgent go first, and come back."""
@@ -86,9 +92,8 @@ class Turns:
 
     def _take(self, urgency: Urgency, is_stale: Callable[[], bool] | None, *, is_new: bool = True) -> None:
         with self._changed:
-            is_limited = is_new and urgency in (Urgency.CLICK, Urgency.BATCH)
-            if is_limited and self._is_taken and len(self._waiting) >= self.max_waiting:
-                raise BusyError(f"{len(self._waiting)} predictions wait already; try again in a moment")
+            if is_new and urgency is Urgency.CLICK:
+                self.check_room()
             place = (urgency, next(self._numbers))
             heapq.heappush(self._waiting, place)
             try:

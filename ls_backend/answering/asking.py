@@ -9,9 +9,9 @@ from typing import Any
 
 from sam2_engine.errors import PromptError
 
-from ..label_config import ImageTag, LabelConfig, parse_label_config
+from ..label_config import ImageTag, LabelConfig, VideoTag, parse_label_config
 from ..regions import Json
-from ..store import Access
+from ..sources import Access
 from ..translate import context_results
 
 parsed_config = lru_cache(maxsize=64)(parse_label_config)
@@ -55,6 +55,21 @@ class Ask:
                 f"it holds {type(found).__name__}"
             )
         return urls
+
+    def url(self, tag: VideoTag) -> str:
+        """The address of a video.
+
+        Raises
+        ------
+        PromptError
+            The task's data has none there.
+        """
+        found = self.datum(tag.data_key)
+        if not isinstance(found, str) or not found:
+            raise PromptError(
+                f"the task's data must hold the address of a video at {tag.data_key!r}; it holds {type(found).__name__}"
+            )
+        return found
 
     def datum(self, key: str) -> Any:
         """What the task's data holds at a key, which may lead into objects (``a.b``)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_engine.errors import EngineError
-from sam2_engine.legs import Leg, plan_legs
+from sam2_engine.legs import plan_legs
+from sam2_engine.memory import Direction
 from sam2_engine.outputs import FrameMasks
 from sam2_engine.patches import MaskPatch
-from sam2_engine.prompts import ObjectId
-from sam2_engine.walking import Answer, Stride
+from sam2_engine.prompts import ObjectId, Prompts
+from sam2_engine.walking import Answer, Stride, Surroundings, nearest
 
 from ..store import Work
 from ..translate import ObjectPrompts
-from ..turns import Turns, Urgency
+from ..turns import SupersededError, Turns, Urgency
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,12 @@ ANSWER_S = 80.0
 PATIENCE = 3
 """An object that is absent from so many pages in a row is not looked for any further."""
 
+ANCHORS_AROUND = 2
+"""Marked pages that a correction looks back at, the nearest ones."""
+
 IsStale = Callable[[], bool]
+Found = dict[int, Answer]
+"""Page → what was found of one object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,13 @@ class Limits:
 
     Attributes
     ----------
-    reach : pages in each direction from one that was prompted
+    reach : pages in each direction from one that was marked
+    wanted : object → pages that count instead, where they are known
     until : time, by `time.monotonic`, at which masks are carried no further
     """
 
     reach: int
+    wanted: Mapping[ObjectId, set[int]] = field(default_factory=dict)
     until: float = field(default_factory=lambda: time.monotonic() + ANSWER_S)
 
 
@@ -66,8 +74,14 @@ class PagesAnswer:
         self._urgency = urgency
         self._is_stale = is_stale
 
-    def masks(self, objects: Sequence[ObjectPrompts], limits: Limits) -> list[FrameMasks]:
-        """The masks of objects on the pages where they were marked and around them, in page order.
+    def masks(self, objects: Sequence[ObjectPrompts], limits: Limits) -> Iterator[FrameMasks]:
+        """The masks of objects on the pages where they were marked and around them, in page order; see `find`."""
+        found = self.find(objects, limits)
+        for page in sorted(found):
+            yield self._on_page(page, found[page])
+
+    def find(self, objects: Sequence[ObjectPrompts], limits: Limits) -> dict[int, dict[ObjectId, Answer]]:
+        """What is found of objects on the pages where they were marked and around them, by page.
 
         Raises
         ------
@@ -76,31 +90,66 @@ class PagesAnswer:
         BusyError, SupersededError
             See `Turns.turn`.
         """
-        found: dict[int, dict[ObjectId, Answer]] = {}
+        marked: dict[ObjectId, Found] = {}
         for one in objects:
-            found.setdefault(one.frame, {})[one.obj] = self._answer(one)
-        if len(self._work.pages) > 1 and limits.reach > 0:
-            for stride in self._strides(found, limits):
-                found.setdefault(stride.frame, {}).update(stride.found)
-        return [self._frame(frame, found[frame]) for frame in sorted(found)]
+            answer = self._answer(one, marked.get(one.obj, {}), limits)
+            if answer is not None:
+                marked.setdefault(one.obj, {})[one.frame] = answer
+        pages: dict[int, dict[ObjectId, Answer]] = {}
+        for obj, found in marked.items():
+            for page, answer in found.items():
+                pages.setdefault(page, {})[obj] = answer
+        if len(self._work.pages) > 1:
+            for stride in self._carry(marked, limits):
+                pages.setdefault(stride.frame, {}).update(stride.found)
+        return pages
 
-    def _answer(self, one: ObjectPrompts) -> Answer:
-        """What was marked about an object on one page. A mask that comes with clicks is one to be corrected."""
+    def _answer(self, one: ObjectPrompts, elsewhere: Found, limits: Limits) -> Answer | None:
+        """What was marked about an object on one page; None where that says nothing about where it is."""
         steps, base = one.steps, None
         if len(steps) > 1 and steps[0].mask is not None:
+            # A mask that comes with clicks is one to be corrected.
             base, steps = MaskPatch.pack(steps[0].mask), steps[1:]
+        around = None
+        if base is None and not _has_body(steps):
+            base, around = self._tracked_to(one, elsewhere, limits)
+        if base is None and not any(_shows(step) for step in steps):
+            logger.info("%s on page %d has negative clicks only; it is left out", one.obj, one.frame)
+            return None
         self._work.pages[one.frame]
         with self._turns.turn(self._urgency, self._is_stale):
-            return self._work.walker.answer(one.frame, steps, base)
+            return self._work.walker.answer(one.frame, steps, base, around)
 
-    def _strides(self, found: Mapping[int, Mapping[ObjectId, Answer]], limits: Limits) -> Iterator[Stride]:
-        """Objects on the pages around those where they were marked."""
-        anchors: dict[ObjectId, dict[int, MaskPatch]] = {}
-        for frame, answers in found.items():
-            for obj, answer in answers.items():
-                anchors.setdefault(obj, {})[frame] = answer.patch
+    def _tracked_to(
+        self, one: ObjectPrompts, elsewhere: Found, limits: Limits
+    ) -> tuple[MaskPatch | None, Surroundings | None]:
+        """The mask with which an object, marked on other pages, reaches this one; clicks here correct it."""
+        anchors = {page: answer.patch for page, answer in elsewhere.items() if not answer.patch.is_empty}
+        near = nearest(anchors, one.frame, ANCHORS_AROUND)
+        if not near or abs(near[0] - one.frame) > limits.reach:
+            return None, None
+        reached: dict[int, MaskPatch] = {}
+        for stride in self._carry({one.obj: {near[0]: elsewhere[near[0]]}}, limits, only={one.frame}):
+            reached[stride.frame] = stride.found[one.obj].patch
+        base = reached.get(one.frame)
+        if base is None or base.is_empty:
+            return None, None
+        direction: Direction = 1 if near[0] < one.frame else -1
+        before = one.frame - direction
+        known = tuple((page, anchors[page]) for page in near)
+        return base, Surroundings(known, before, None if before in near else reached.get(before), direction)
+
+    def _carry(
+        self, marked: Mapping[ObjectId, Found], limits: Limits, only: set[int] | None = None
+    ) -> Iterator[Stride]:
+        """Objects on the pages around those where they were marked, or on some pages only."""
+        anchors = {obj: {page: answer.patch for page, answer in found.items()} for obj, found in marked.items()}
         count = len(self._work.pages)
-        legs = [leg for obj, masks in anchors.items() for leg in _legs(obj, masks, count, limits.reach)]
+        legs = []
+        for obj, masks in anchors.items():
+            wanted = limits.wanted.get(obj, _around(masks, count, limits.reach))
+            present = {page: not patch.is_empty for page, patch in masks.items()}
+            legs += plan_legs(obj, present, count, wanted=wanted if only is None else only)
         # One walk in each direction, so that a page that cannot be read ends only one of them.
         for direction in (1, -1):
             onward = [leg for leg in legs if leg.direction == direction]
@@ -124,25 +173,19 @@ class PagesAnswer:
                 self._work.pages[page]
                 with self._turns.turn(Urgency.STEP, self._is_stale):
                     stride = next(walk, None)
+            except SupersededError:
+                raise
             except EngineError as error:
-                if self._is_stale is not None and self._is_stale():
-                    raise
                 logger.warning("masks are carried no further than page %d: %s", page, error)
                 return
             if stride is None:
                 return
             yield stride
 
-    def _frame(self, frame: int, answers: Mapping[ObjectId, Answer]) -> FrameMasks:
+    def _on_page(self, page: int, answers: Mapping[ObjectId, Answer]) -> FrameMasks:
         size = self._work.pages.size
         masks: dict[ObjectId, NDArray[np.bool_]] = {obj: one.patch.unpack(size) for obj, one in answers.items()}
-        return FrameMasks(frame, masks, {obj: one.iou * one.object_score for obj, one in answers.items()})
-
-
-def _legs(obj: ObjectId, masks: Mapping[int, MaskPatch], count: int, reach: int) -> list[Leg]:
-    wanted = {page for frame in masks for page in range(max(0, frame - reach), min(count, frame + reach + 1))}
-    anchors = {frame: not patch.is_empty for frame, patch in masks.items()}
-    return plan_legs(obj, anchors, count, wanted=wanted)
+        return FrameMasks(page, masks, {obj: one.iou * one.object_score for obj, one in answers.items()})
 
 
 def without(found: FrameMasks, taken: Sequence[NDArray[np.bool_]], *, exclusive: bool) -> FrameMasks:
@@ -157,3 +200,17 @@ def without(found: FrameMasks, taken: Sequence[NDArray[np.bool_]], *, exclusive:
         if exclusive:
             occupied.append(free)
     return FrameMasks(found.frame, masks, found.scores)
+
+
+def _around(marked: Iterable[int], count: int, reach: int) -> set[int]:
+    """Pages around those that were marked, of `count`."""
+    return {page for one in marked for page in range(max(0, one - reach), min(count, one + reach + 1))}
+
+
+def _has_body(steps: Sequence[Prompts]) -> bool:
+    return any(step.box is not None or step.mask is not None for step in steps)
+
+
+def _shows(step: Prompts) -> bool:
+    """Whether a prompt says where the object is, not only where it is not."""
+    return step.box is not None or step.mask is not None or any(click.positive for click in step.clicks)
