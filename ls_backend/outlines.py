@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -55,6 +55,16 @@ def polygons_from_mask(mask: NDArray[np.bool_], outline: Outline | None = None) 
     parts = [part for part in parts if part.area >= outline.min_area_px]
     parts.sort(key=lambda part: -part.area)
     return [_polygon(part.image, outline) + _corner_xy(part.bbox) for part in parts]
+
+
+def joined(polygons: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """Several polygons ``[N, 2]`` as one ring, by lines without width; None where there are none."""
+    if not polygons:
+        return None
+    ring = polygons[0]
+    for polygon in polygons[1:]:
+        ring = _cut(ring, polygon)
+    return ring
 
 
 def _skimage(module: str) -> Any:
