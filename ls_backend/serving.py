@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import socket
 import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 SPARE_THREADS = 4
 """Threads beyond those of predictions, so that ``/health`` and ``/setup`` are answered while the queue is full."""
 
+_BACKLOG = 1024
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -110,22 +112,25 @@ def _listening(service: Service) -> Any:
             "the Label Studio server needs waitress: pip install 'sam2-tools[label-studio]'"
         ) from error
     settings = service.settings
+    app = _app(service)
     try:
-        return create_server(
-            _app(service),
-            host=settings.host,
-            port=settings.port,
-            threads=settings.queue_size + SPARE_THREADS,
-            # waitress refuses by itself what announces more; one byte more lets our own message come first.
-            max_request_body_size=settings.max_body_bytes + 1,
-            connection_limit=4 * settings.queue_size + 100,
-            clear_untrusted_proxy_headers=True,
-            ident=None,
-        )
-    except (OSError, ValueError) as error:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        # Made here, because waitress leaves its own open where it cannot bind it.
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
         raise ServingError(
             f"cannot listen on {settings.host} port {settings.port} ({error}); choose another --host or --port"
         ) from error
+    return create_server(
+        app,
+        sockets=[listening],
+        threads=settings.queue_size + SPARE_THREADS,
+        # waitress refuses by itself what announces more; one byte more lets our own message come first.
+        max_request_body_size=settings.max_body_bytes + 1,
+        connection_limit=4 * settings.queue_size + 100,
+        clear_untrusted_proxy_headers=True,
+        ident=None,
+    )
 
 
 def _app(service: Service) -> Flask:

@@ -90,8 +90,9 @@ def client_of(service: Service, **options: Any) -> FlaskClient:
     return create_app(service=service, **options).test_client()
 
 
-def post(client: Any, path: str, body: Any, **headers: str) -> Any:
-    """Sends JSON, or bytes as they are."""
+def post(client: Any, path: str, body: Any, environ: Mapping[str, Any] | None = None, **headers: str) -> Any:
+    """Sends JSON, or bytes as they are; `environ` counts more than what follows from them."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post(path, data=data, headers={"Content-Type": "application/json", **names})
+    headers = {"Content-Type": "application/json", **names}
+    return client.post(path, data=data, headers=headers, environ_overrides=environ)
