@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Contrast = Literal["dtype", "percentile"]
+Follow = Literal["memory", "box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class ModelConfig:
         where nothing else is asked for (our small models only)
     contrast : how integers become intensities: ``dtype`` divides uint8 by 255 as published, ``percentile`` stretches
         every image (uint16 and float images are always stretched)
+    colour_follow : how objects are followed through frames in colour where nothing else is asked for, see
+        `Session`; grey frames are followed by ``memory``
     """
 
     name: str
@@ -72,6 +75,7 @@ class ModelConfig:
     refines_mask: bool = False
     object_windows: bool = False
     contrast: Contrast = "dtype"
+    colour_follow: Follow = "memory"
 
     def __post_init__(self) -> None:
         if self.image_side % 32 or self.image_side <= 0:
@@ -206,6 +210,7 @@ NANO = ModelConfig(
     refines_mask=True,
     object_windows=True,
     contrast="percentile",
+    colour_follow="box",
 )
 """Our small default model."""
 

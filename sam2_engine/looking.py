@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,6 +31,11 @@ was trained."""
 
 Encode = Callable[[Sequence[Window | None]], ImageFeatures]
 """Features of several windows of one picture; None stands for the whole picture."""
+
+EDGE_SLOPE, EDGE_LIMIT = 1.0, 8.0
+"""Mask logits of a mask that was there before, of which only its pixels are known: so many for each cell inside of its
+edge, and less outside, up to the limit. On made stacks, corrections that go on from these are as good as those from the
+logits that the mask came from, and better than from logits of one size (IoU after two clicks 0.568, 0.550, 0.535)."""
 
 LARGEST_PLACE = 0.85
 """An object that takes up more of its window is looked at again through a larger one."""
@@ -88,9 +95,19 @@ class Looker:
 
     def accept(self, mask: NDArray[np.bool_]) -> Sight:
         """Take a given mask ``[H, W]`` as it is."""
-        window = None if self.rule is None else self.rule.around_mask(mask) or Window.whole(self.size)
+        window = self._around(mask)
         plane = self.resize(window).mask_to_model(mask).to(self.tracker.placement.device)
         return Sight(self.tracker.accept_mask(self.encode([window]), plane), window)
+
+    def recall(self, mask: NDArray[np.bool_]) -> Known:
+        """A mask ``[H, W]`` that was there before, to be refined: sure far from its edge, and less so near it."""
+        window = self._around(mask)
+        cells = F.avg_pool2d(self.resize(window).mask_to_model(mask), 4)[0, 0] >= 0.5
+        logits = (EDGE_SLOPE * _depth(cells.numpy())).clip(-EDGE_LIMIT, EDGE_LIMIT).astype(np.float32)
+        return Known(torch.from_numpy(logits)[None, None].to(self.tracker.placement.device), window)
+
+    def _around(self, mask: NDArray[np.bool_]) -> Window | None:
+        return None if self.rule is None else self.rule.around_mask(mask) or Window.whole(self.size)
 
     def answer(
         self,
@@ -130,7 +147,7 @@ class Looker:
             whole = Window.whole(self.size)
             if not cells.any():
                 return known.window or whole
-            return self.rule.around_box(_box_in(known.window or whole, cells))
+            return self.rule.around_box(box_in(known.window or whole, cells))
         said = _box_of(prompts)
         if known is not None:
             seen = known.window or Window.whole(self.size)
@@ -139,7 +156,7 @@ class Looker:
             if place is not None:
                 if known.window is not None and seen.holds(said) and place.extent <= LARGEST_PLACE:
                     return known.window
-                return self.rule.around_box(_joined(said, _box_in(seen, cells)))
+                return self.rule.around_box(_joined(said, box_in(seen, cells)))
         return self.rule.around_box(said) if prompts.box is not None else None
 
     def _next_window(self, sight: Sight, prompts: Prompts) -> Window | None:
@@ -149,7 +166,7 @@ class Looker:
         place = place_of(cells)
         if place is None:
             return None
-        found = _box_in(sight.window, cells)
+        found = box_in(sight.window, cells)
         wanted = self.rule.around_box(found if prompts.is_empty else _joined(_box_of(prompts), found))
         ratio = wanted.width / sight.window.width
         fits = 0.7 < ratio < 1.5 and touches_border(cells) == 0.0
@@ -194,6 +211,15 @@ class _Look:
         return Sight(tracker.decide(chosen, torch.tensor([int(mask)])), windows[int(window)])
 
 
+def _depth(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance of cells ``[s, s]`` to the edge of a mask, negative outside of it; as far as can be without an edge."""
+    ndimage: Any = import_module("scipy.ndimage")
+    if cells.all() or not cells.any():
+        return np.where(cells, np.inf, -np.inf)
+    depth: NDArray[np.float64] = ndimage.distance_transform_edt(cells) - ndimage.distance_transform_edt(~cells)
+    return depth
+
+
 def _row(offered: Candidates, row: slice) -> Candidates:
     return replace(
         offered,
@@ -220,7 +246,7 @@ def _joined(one: Box, other: Box) -> Box:
     return Box(min(one.x0, other.x0), min(one.y0, other.y0), max(one.x1, other.x1), max(one.y1, other.y1))
 
 
-def _box_in(window: Window, cells: NDArray[np.bool_]) -> Box:
+def box_in(window: Window, cells: NDArray[np.bool_]) -> Box:
     """The box of a mask ``[s, s]`` in image pixels."""
     place = place_of(cells)
     assert place is not None, "an empty mask has no box"

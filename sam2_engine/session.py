@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import cleanup
+from .config import Follow
 from .deciding import Cleaning, FrameDecider
 from .errors import FramesError, PromptError, SessionError, UnknownObjectError
 from .frames import Frames, LiveFrames, open_frames
@@ -52,11 +53,16 @@ class Session:
     feature_bytes : how much memory the features of recent frames may take
     window : ``auto`` looks at each object through a window around it, ``whole`` at whole frames; as the model was
         trained when not given
+    follow : ``memory`` as SAM 2 does; ``box`` prompts every frame anew with the box of the mask before, and lets memory
+        only say whether the object is there. When not given, by memory, but on frames in colour as was found better
+        for the model (`ModelConfig.colour_follow`)
 
     Raises
     ------
     FramesError
         The frames cannot be read, or there are none and they are not live.
+    SessionError
+        No such way to follow.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Session:
         corrections_stay: bool = True,
         feature_bytes: int = FEATURE_BYTES,
         window: WindowChoice = None,
+        follow: Follow | None = None,
     ) -> None:
         self.frames: Frames = open_frames(frames)
         self.tracker = tracker
@@ -79,7 +86,9 @@ class Session:
         self._make_policy = policy or tracker.default_policy
         self._tracks: dict[ObjectId, Track] = {}
         self._history = History()
-        self._decider = FrameDecider(self.frames, tracker, feature_bytes, rule_for(tracker.config, window))
+        self._decider = FrameDecider(
+            self.frames, tracker, feature_bytes, rule_for(tracker.config, window), follow=follow
+        )
         self._lock = threading.RLock()
         self._propagating = False
 

@@ -39,9 +39,6 @@ MAX_BATCH = 16
 KEPT_ENTRIES = 128
 """Answers, and memories made of masks, that are kept."""
 
-BASE_SHARE = 0.4
-"""How much of the certainty of a given mask a mask has that was there before and is to be corrected."""
-
 Known = Callable[[ObjectId, int], MaskPatch | None]
 """The mask of an object on a frame, None where there is none."""
 
@@ -129,7 +126,7 @@ class Walker:
         self.tracker = tracker
         self.cleaning = cleaning or Cleaning()
         self.rule = rule_for(tracker.config, window)
-        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule, features)
+        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule, features, follow="memory")
         self._answers, self._memories = _Recent(kept_entries), _Recent(kept_entries)
         self._lock = threading.RLock()
 
@@ -161,7 +158,8 @@ class Walker:
             Nothing said, or something outside the image.
         """
         with self._lock:
-            track = self._surrounded(frame, base, around)
+            around = around if self._decider.looks_back else None
+            track, known = self._surrounded(frame, around), self._recalled(frame, base)
             key: tuple[Hashable, ...] = (frame, base, around)
             entry: MemoryEntry | None = None
             for prompts in _one_at_a_time(steps):
@@ -169,7 +167,7 @@ class Walker:
                 key = (*key, _key(prompts))
                 entry = self._answers.get(key)
                 if entry is None:
-                    entry = self._decider.answer(track, frame, prompts, from_scratch=False)
+                    entry = self._decider.answer(track, frame, prompts, from_scratch=False, known=known)
                 self._answers.put(key, entry)
                 track.prompts[frame], track.drafts[frame] = Prompts(), entry
             assert entry is not None, "prompts that pass the check have at least one step"
@@ -233,16 +231,19 @@ class Walker:
                 [(frame, patch) for frame, patch in masks if patch is not None], before, reached, leg.direction
             )
 
-    def _surrounded(self, frame: int, base: MaskPatch | None, around: Surroundings | None) -> Track:
-        """A track that knows the mask that was on a frame, and what is around it."""
-        track = Track(self.tracker.default_policy())
-        if around is not None:
-            track = self._remembering(around.anchors, around.before, around.reached, around.direction)
-            track.passed[frame] = around.direction
-        if base is not None and not base.is_empty:
-            entry = self._memory(frame, base, None)
-            track.drafts[frame] = replace(entry, logits=entry.logits * BASE_SHARE)
+    def _surrounded(self, frame: int, around: Surroundings | None) -> Track:
+        """A track that knows what is around a frame."""
+        if around is None:
+            return Track(self.tracker.default_policy())
+        track = self._remembering(around.anchors, around.before, around.reached, around.direction)
+        track.passed[frame] = around.direction
         return track
+
+    def _recalled(self, frame: int, base: MaskPatch | None) -> Known | None:
+        """The mask that was on a frame, to be refined."""
+        if base is None or base.is_empty:
+            return None
+        return self._decider.looker(frame).recall(base.unpack(self.frames.size))
 
     def _remembering(
         self,

@@ -86,6 +86,16 @@ def add_window(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_follow(parser: argparse.ArgumentParser) -> None:
+    """``--follow``."""
+    parser.add_argument(
+        "--follow",
+        choices=("memory", "box"),
+        help="follow objects by memory, or prompt each frame anew with the box of the mask before (default: what was "
+        "found better for the model, see docs/model_card.md)",
+    )
+
+
 def add_device(group: Any) -> None:
     """``--device --threads``."""
     group.add_argument(

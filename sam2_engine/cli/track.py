@@ -60,6 +60,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     options.add_model(parser)
     options.add_window(parser)
+    options.add_follow(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -132,6 +133,7 @@ class _Job:
             Tracker(load(self.args, self.console)),
             exclusive=self.args.exclusive,
             window=self.args.window,
+            follow=self.args.follow,
         )
         for one in self.objects:
             for frame, prompts in sorted(one.prompts.items()):
