@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from .features import FeatureRows
 from .frames import Frames, open_frames
 from .geometry import Resize, check_prompts
 from .legs import Leg
-from .looking import WindowChoice, rule_for
+from .looking import Known, WindowChoice, rule_for
 from .memory import Direction, MemoryEntry
 from .patches import MaskPatch
 from .prompts import Click, ObjectId, Prompts
@@ -39,7 +39,7 @@ MAX_BATCH = 16
 KEPT_ENTRIES = 128
 """Answers, and memories made of masks, that are kept."""
 
-Known = Callable[[ObjectId, int], MaskPatch | None]
+MaskAt = Callable[[ObjectId, int], MaskPatch | None]
 """The mask of an object on a frame, None where there is none."""
 
 
@@ -177,7 +177,7 @@ class Walker:
         self,
         legs: Sequence[Leg],
         anchors: Mapping[ObjectId, Sequence[int]],
-        known: Known,
+        known: MaskAt,
         *,
         patience: int = 0,
     ) -> Generator[Stride, None, None]:
@@ -221,7 +221,7 @@ class Walker:
                 entries += [found[leg] for leg in batch]
             return dict(zip(legs, self._handed_out(entries), strict=True))
 
-    def _prepared(self, leg: Leg, anchors: Sequence[int], known: Known) -> Track:
+    def _prepared(self, leg: Leg, anchors: Sequence[int], known: MaskAt) -> Track:
         """A track that remembers the anchors nearest to a leg's start, and the frame before it."""
         before = leg.first - leg.direction
         masks = [(frame, known(leg.obj, frame)) for frame in nearest(anchors, before, MAX_ANCHORS)]
