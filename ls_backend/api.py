@@ -136,6 +136,16 @@ class LabelStudioApi:
         """The models that are connected to a project, in the order in which Label Studio asks them."""
         return _objects(self._get("/api/ml/", {"project": project}))
 
+    def backend_versions(self, backend: int) -> Json:
+        """What a connected model says of its versions, asked by Label Studio itself.
+
+        Raises
+        ------
+        ApiError
+            Label Studio cannot reach it, or may not.
+        """
+        return _object(self._send("GET", f"/api/ml/{backend}/versions"))
+
     def webhooks(self, project: int) -> list[Json]:
         """Where events of a project are sent to."""
         return _objects(self._get("/api/webhooks/", {"project": project}))
@@ -197,11 +207,14 @@ class LabelStudioApi:
         return self._http.send(ask, found.extend, max_bytes=MAX_BYTES, timeout_s=self._timeout_s), bytes(found)
 
     def _error(self, answer: Answer, path: str) -> MediaError:
+        redirects = "it redirects; set LABEL_STUDIO_URL to the address as the browser shows it"
+        if answer.status == 401 and answer.redirects:
+            return MediaAuthError(f"Label Studio at {self.url} does not answer, because {redirects}")
         if answer.status == 401:
             return MediaAuthError(_token_advice(self.url, self.token_kind, answer))
         detail = _detail(answer.detail)
         if 300 <= answer.status < 400:
-            detail = "it redirects; set LABEL_STUDIO_URL to the address as the browser shows it"
+            detail = redirects
         elif answer.status == 404:
             detail = f"{detail}; check the number, and that the token's user may see it"
         return ApiError(f"Label Studio at {self.url} answers HTTP {answer.status} for {path}: {detail}", answer.status)
@@ -226,7 +239,7 @@ def _detail(body: bytes) -> str:
         return "no explanation"
     if isinstance(found, Mapping):
         problems = found.get("validation_errors")
-        found = problems if problems else found.get("detail", found)
+        found = problems if problems else found.get("detail", found.get("error", found))
     text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
     return " ".join(text.split())[:_DETAIL_LETTERS] or "no explanation"
 

@@ -30,6 +30,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages: dict[str, Serve] = {}
+        self.fallback: Serve = send(b"nothing here", status=404)
         self.asked: list[tuple[str, str, dict[str, str]]] = []
 
     @property
@@ -48,10 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.server.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-        page = self.server.pages.get(self.path.partition("?")[0])
-        if page is None:
-            send(b"nothing here", status=404)(self)
-            return
+        page = self.server.pages.get(self.path.partition("?")[0], self.server.fallback)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             page(self)
 
