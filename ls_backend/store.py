@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sam2_engine.errors import FramesError, WeightsUnavailableError
@@ -113,7 +114,9 @@ class Engine:
         settings = self.settings
         if settings.compute_threads is not None:
             torch.set_num_threads(settings.compute_threads)
-        return load_tracker(settings.model, device=None if settings.device == "auto" else settings.device)
+        tracker = load_tracker(settings.model, device=None if settings.device == "auto" else settings.device)
+        _warm_up(tracker)
+        return tracker
 
     def _weights_digest(self) -> str | None:
         from sam2_engine.weights import file_sha256, find_weights
@@ -238,3 +241,11 @@ class Store:
 
         pixels: NDArray[Any] = open_picture(media, max_pixels=self.engine.settings.media.max_pixels)
         return pixels
+
+
+def _warm_up(tracker: Tracker) -> None:
+    """Answer a click on nothing: what libraries load and prepare at their first use takes seconds."""
+    from sam2_engine.prompts import Click, Prompts
+    from sam2_engine.walking import Walker
+
+    Walker(np.zeros((1, 64, 64), np.uint8), tracker).answer(0, [Prompts((Click(32, 32),))])

@@ -13,11 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .config import ModelConfig
+
 Crop = tuple[int, int, int, int]
 """A crop (x0, y0, x1, y1) in image pixels; x1 and y1 lie just outside."""
 
 EDGE_TOLERANCE_PX = 20
 """A box this close to a border counts as touching it."""
+
+PUBLISHED_THRESHOLDS = (0.8, 0.95)
+"""Least predicted IoU and stability of the published generator."""
+
+SMALL_THRESHOLDS = (0.5, 0.85)
+"""Those of our small models, which are less sure of themselves: at the published ones they offer next to nothing."""
+
+
+def usual_thresholds(config: ModelConfig) -> tuple[float, float]:
+    """Least predicted IoU and stability that masks of everything are kept with, where nobody says otherwise."""
+    return SMALL_THRESHOLDS if config.drawn_prompts else PUBLISHED_THRESHOLDS
 
 
 def point_grid(points_per_side: int) -> NDArray[np.float64]:

@@ -22,6 +22,13 @@ logger = logging.getLogger(__name__)
 MAX_FOUND = 500
 """Masks for each picture on which everything is found, the best ones; more are too many for the editor."""
 
+TILE_PARTS = (4, 2, 1)
+"""With windows, a picture is searched in tiles a quarter, half and as wide as it: some twenty, which takes seconds.
+Objects narrower than a thirtieth of the picture are not looked for."""
+
+POINTS_AT_ONCE = 16
+"""Clicks between which others may have the device."""
+
 _PROMPTS = ("rectangle", "keypoint", "videorectangle")
 _MASKS = ("brush", "bitmask", "polygon")
 
@@ -50,9 +57,12 @@ def everything(work: Work, page: int, engine: Engine) -> FrameMasks:
     """Masks of everything on a page, best first, each with a number."""
     from sam2_engine.automatic import SAM2AutomaticMaskGenerator
     from sam2_engine.export.rle import decode_rle
+    from sam2_engine.proposals import usual_thresholds
 
     picture = work.pages[page]
     turns = engine.turns
+    least_iou, least_stability = usual_thresholds(engine.tracker.config)
+    longest = max(picture.shape[:2])
 
     def let_pass(done: int, total: int) -> bool:
         # Whoever clicks need not wait until a whole picture is searched.
@@ -60,7 +70,14 @@ def everything(work: Work, page: int, engine: Engine) -> FrameMasks:
         return True
 
     with turns.turn(Urgency.BATCH):
-        generator = SAM2AutomaticMaskGenerator(engine.tracker.model, output_mode="uncompressed_rle")
+        generator = SAM2AutomaticMaskGenerator(
+            engine.tracker.model,
+            pred_iou_thresh=least_iou,
+            stability_score_thresh=least_stability,
+            points_per_batch=POINTS_AT_ONCE,
+            tile_sides=[max(1, longest // part) for part in TILE_PARTS],
+            output_mode="uncompressed_rle",
+        )
         found = generator.generate(picture, progress=let_pass)
     if len(found) > MAX_FOUND:
         logger.info("%d masks were found, the best %d are sent", len(found), MAX_FOUND)

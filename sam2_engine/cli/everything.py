@@ -59,20 +59,14 @@ class Drawn(Mapping["ObjectId", "NDArray[np.bool_]"]):
         return len(self._rles)
 
 
-PUBLISHED_THRESHOLDS = (0.8, 0.95)
-"""Least predicted IoU and stability of the published generator."""
-
-SMALL_THRESHOLDS = (0.5, 0.85)
-"""Those of our small models, which are less sure of themselves: at the published ones they offer next to nothing."""
-
-
 def _search(
     args: argparse.Namespace, console: Console, model: Sam2, picture: NDArray[Any]
 ) -> tuple[list[dict[str, Any]], bool]:
     """What the generator found, best first, and whether it was stopped early."""
     from ..automatic import SAM2AutomaticMaskGenerator
+    from ..proposals import usual_thresholds
 
-    min_iou, min_stability = SMALL_THRESHOLDS if model.config.drawn_prompts else PUBLISHED_THRESHOLDS
+    min_iou, min_stability = usual_thresholds(model.config)
     generator = SAM2AutomaticMaskGenerator(
         model,
         points_per_side=args.points_per_side,

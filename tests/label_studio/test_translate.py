@@ -142,7 +142,9 @@ class TestLabelConfig:
         assert parse_label_config(CONFIG).output("image", label, kind).name == name
 
     def test_a_config_without_a_tag_for_masks_says_what_to_add(self) -> None:
-        config = parse_label_config(recorded("task_opened")["request"]["label_config"])
+        config = parse_label_config(
+            '<View><Image name="image" value="$i"/><KeyPointLabels name="k" toName="image"/></View>'
+        )
         with pytest.raises(LabelConfigError, match="BrushLabels"):
             config.output("image", "Cat")
 
@@ -290,16 +292,20 @@ class TestPrompts:
 
     @pytest.mark.property
     @given(st.floats(-360, 360), st.floats(5, 40), st.floats(5, 40))
-    def test_the_box_of_a_turned_rectangle_touches_it_on_all_sides(
+    def test_the_box_of_a_turned_rectangle_lies_half_way_between_it_and_its_ellipse(
         self, rotation: float, width: float, height: float
     ) -> None:
         (found,) = read_prompts([rectangle(40, 40, width, height, rotation)])
         box = found.steps[0].box
         assert box is not None
         w, h, angle = width * 0.61, height * 0.47, math.radians(rotation)
-        expected_width = abs(w * math.cos(angle)) + abs(h * math.sin(angle))
-        expected_height = abs(w * math.sin(angle)) + abs(h * math.cos(angle))
-        assert (box.x1 - box.x0, box.y1 - box.y0) == pytest.approx((expected_width, expected_height))
+        sines, cosines = (
+            np.abs([w * math.sin(angle), h * math.sin(angle)]),
+            np.abs([w * math.cos(angle), h * math.cos(angle)]),
+        )
+        across, down = np.array([cosines[0], sines[1]]), np.array([sines[0], cosines[1]])
+        expected = [(sides.sum() + np.hypot(*sides)) / 2 for sides in (across, down)]
+        assert (box.x1 - box.x0, box.y1 - box.y0) == pytest.approx(expected)
 
     def test_strokes_add_and_erase_after_the_run_lengths(self) -> None:
         region = brush(disc())
