@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .http_errors import detail_of, kind_of
 from .incoming import check_label_config, check_predict, check_setup
 from .label_config import parse_label_config
 from .loading import BackgroundModel, ModelState, ModelStatus
-from .logs import Redactor
+from .logs import Redactor, current_request_id
 from .monitoring import Latency, Monitor, SeenError
 from .settings import Settings
 from .turns import BusyError
@@ -54,8 +55,11 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+Report = Callable[[str, Exception], None]
+"""Is told of a task that could not be answered beside others that could, and why."""
+
 MakeEngine = Callable[[Settings], Engine]
-MakeAnswerer = Callable[[Engine, Settings], Answering]
+MakeAnswerer = Callable[[Any, Settings, Report], Answering]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,9 @@ class Service:
     def close(self) -> None:
         """Finish what waits and write what is to be kept."""
         self.webhooks.close()
+        end = getattr(self.model.loaded, "close", None)
+        if callable(end):
+            end()
         if self._engine is not None:
             self._engine.close()
 
@@ -288,9 +295,14 @@ class Service:
     def _load(self) -> Answering:
         engine = self._engine
         assert engine is not None, "the version is found first"
-        answerer = self._make_answerer(engine, self.settings)
+        answerer = self._make_answerer(engine, self.settings, self._could_not)
         _ = engine.tracker  # loads the model
         return answerer
+
+    def _could_not(self, what: str, error: Exception) -> None:
+        """Show on the status page what an answer with other tasks in it cannot tell."""
+        detail = self.redact(f"{what}: {detail_of(error)}")
+        self.monitor.failed(current_request_id(), "predict", kind_of(error), detail)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -339,8 +351,8 @@ def _real_engine(settings: Settings) -> Engine:
     return StoreEngine(settings)
 
 
-def _real_answerer(engine: Any, settings: Settings) -> Answering:
+def _real_answerer(engine: Any, settings: Settings, report: Report) -> Answering:
     from .answering import Answerer
     from .media import MediaFetcher
 
-    return Answerer(engine, MediaFetcher(settings.media), settings)
+    return Answerer(engine, MediaFetcher(settings.media), settings, report=report)

@@ -81,7 +81,7 @@ def make_service(settings: Settings | None = None, answerer: Any = None, engine:
     return Service(
         settings or Settings(),
         make_engine=lambda settings: engine or FakeEngine(),
-        make_answerer=lambda engine, settings: answerer,
+        make_answerer=lambda engine, settings, report: answerer,
     )
 
 

@@ -72,7 +72,7 @@ def answering(tiny_model: Sam2) -> Iterator[Service]:
     service = Service(
         chosen,
         make_engine=lambda settings: Engine(settings, load=lambda: Tracker(tiny_model)),
-        make_answerer=lambda engine, settings: Answerer(engine, OnePicture(), settings),  # type: ignore[arg-type]
+        make_answerer=lambda engine, settings, report: Answerer(engine, OnePicture(), settings, report=report),
     )
     yield service
     service.close()
