@@ -39,6 +39,10 @@ LOCKED = (
 )
 
 
+class _NotReadyError(MediaError):
+    """The server runs, its model is not there."""
+
+
 @dataclass(slots=True)
 class Doctor:
     """Checks in the order in which things depend on each other.
@@ -105,6 +109,13 @@ class Doctor:
         except MediaAuthError:
             fix = "give the same SAM2_TOKEN, or BASIC_AUTH_USER and BASIC_AUTH_PASS, here as to the server"
             yield Finding(check, "problem", f"{self.backend_url} wants another password", fix)
+        except _NotReadyError:
+            state = health.get("model")
+            if state == "failed":
+                fix = f"open {self.backend_url} in a browser, which shows why"
+                yield Finding(check, "problem", f"{self.backend_url} cannot load its model", fix)
+            else:
+                yield Finding(check, "warning", f"{self.backend_url} is loading its model", "wait a moment")
         except MediaError as error:
             yield Finding(check, "problem", str(error), "start it: sam2 serve label-studio")
         else:
@@ -118,6 +129,8 @@ class Doctor:
         answer = http.send(ask, found.extend, max_bytes=_BACKEND_BYTES, timeout_s=_BACKEND_TIMEOUT_S)
         if answer.status == 401:
             raise MediaAuthError(f"{address.shown} wants a password")
+        if answer.status == 503:
+            raise _NotReadyError(f"{address.shown} is not ready")
         if not answer.is_ok:
             raise MediaError(f"{answer.address.shown} answers HTTP {answer.status}; look at its log")
         try:
@@ -221,8 +234,8 @@ class Doctor:
         check = "connection"
         try:
             rows = api.ml_backends(project)
-            if not rows and self.connect:
-                rows = [self._connect(api, project)]
+            if self.connect and not any(_same_port(str(row.get("url")), self.backend_url) for row in rows):
+                rows = [*rows, self._connect(api, project)]
         except EngineError as error:
             locked = isinstance(error, ApiError) and "reserved network" in str(error)
             yield Finding(check, "problem", str(error), LOCKED if locked else "")

@@ -283,7 +283,11 @@ def _basic(login: str | None, password: str | None) -> str:
 
 def _unavailable(answer: Answer) -> MediaUnavailableError:
     """Without the answer's body: who may not see the address must not read it by way of an error."""
-    advice = "it is not there; check the task's data and the storage" if answer.status in (404, 410) else "try again"
+    advice = "try again"
+    if answer.address.target.partition("?")[0].endswith("/presign/"):
+        advice = "no storage of the project gives it; connect the one it lies in (Settings > Cloud Storage)"
+    elif answer.status in (404, 410):
+        advice = "it is not there; check the task's data and the storage"
     return MediaUnavailableError(f"{answer.address.shown} answers HTTP {answer.status}; {advice}")
 
 

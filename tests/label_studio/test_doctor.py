@@ -81,6 +81,13 @@ def test_another_backend_at_the_address_is_found(there: Studio, backend: Server)
     assert "another backend" in only(examined(there, backend)).found
 
 
+def test_a_model_that_is_not_there_yet_or_not_at_all_is_found(there: Studio, backend: Server) -> None:
+    backend.pages["/versions"] = send_json({"error": "model_unavailable"}, 503)
+    for state, expected in (("loading", "warning"), ("failed", "problem")):
+        backend.pages["/health"] = send_json({"status": "UP", "model_class": "Sam2Backend", "model": state})
+        assert only(examined(there, backend)).state == expected
+
+
 def test_the_servers_password_is_used_and_a_wrong_one_found(there: Studio, backend: Server) -> None:
     backend.pages["/versions"] = needing("Bearer geheim", send_json({"versions": [VERSION]}))
     there.webhooks[0]["url"] += "?token=geheim"
@@ -152,6 +159,13 @@ def test_a_picture_that_was_exchanged_is_found(there: Studio, backend: Server) -
 def test_a_project_without_a_model_is_found_and_can_be_connected(there: Studio, backend: Server) -> None:
     row = there.backends.pop()
     assert "--connect" in only([one for one in examined(there, backend) if one.check == "connection"]).fix
+    there.once("POST", "/api/ml/", send_json(row, 201))
+    assert bad(examined(there, backend, connect=True)) == []
+
+
+def test_a_model_is_connected_beside_another_one(there: Studio, backend: Server) -> None:
+    row = there.backends.pop()
+    there.backends.append({"id": 2, "url": "http://old:1", "is_interactive": False})
     there.once("POST", "/api/ml/", send_json(row, 201))
     assert bad(examined(there, backend, connect=True)) == []
 
