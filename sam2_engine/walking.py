@@ -150,7 +150,8 @@ class Walker:
         ----------
         steps : given one after the other, such as a drawn mask and then clicks
         base : a mask that was there before, to be refined
-        around : what is known of the object on other frames, where `base` was tracked
+        around : what is known of the object on other frames, where `base` was tracked; for models that look back at
+            it when they are corrected, see `FrameDecider.looks_back`
 
         Raises
         ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,11 +12,17 @@ from hypothesis import strategies as st
 from sam2_engine.carrying import carry_plane, largest_plane
 from sam2_engine.deciding import Cleaning
 from sam2_engine.errors import PromptError, ShapeError
+from sam2_engine.evaluation.metrics import iou
+from sam2_engine.geometry import Resize
 from sam2_engine.legs import Leg, gaps, plan_legs
+from sam2_engine.looking import EDGE_LIMIT, EDGE_SLOPE, Looker
+from sam2_engine.model import Sam2
 from sam2_engine.patches import EMPTY_PATCH, MaskPatch
 from sam2_engine.prompts import Box, Click, Prompts
 from sam2_engine.session import Session
+from sam2_engine.tracking import Tracker
 from sam2_engine.walking import Surroundings, Walker, nearest
+from sam2_engine.windows import WindowRule
 
 SIZE = (40, 48)
 
@@ -22,6 +30,14 @@ SIZE = (40, 48)
 def disc(row, column, radius=6):
     rows, columns = np.indices(SIZE)
     return (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+
+
+@pytest.fixture(scope="module")
+def published_like(tiny_model):
+    """A tracker like the published ones, which looks back at memories when it is corrected."""
+    model = Sam2(replace(tiny_model.config, refines_mask=False)).eval().requires_grad_(False)
+    model.load_state_dict(tiny_model.state_dict())
+    return Tracker(model)
 
 
 @pytest.fixture(params=["whole", "auto"])
@@ -198,14 +214,65 @@ def test_planes_of_different_sizes_are_refused(clip, tracker):
         carry_plane(clip[0], clip[1, :20], {"a": MaskPatch.pack(disc(10, 12))}, tracker)
 
 
-def test_a_correction_looks_back_at_what_is_around(walker):
-    said = [Prompts((Click(12, 15),))]
-    base = MaskPatch.pack(disc(14, 12, 9))
-    alone = walker.answer(4, said, base)
-    anchor = ((0, MaskPatch.pack(disc(10, 12))),)
-    seen = walker.answer(4, said, base, Surroundings(anchor, 3, MaskPatch.pack(disc(13, 12)), 1))
+# Corrections
+
+SAID = [Prompts((Click(12, 15),))]
+BASE = MaskPatch.pack(disc(14, 12, 9))
+AROUND = Surroundings(((0, MaskPatch.pack(disc(10, 12))),), 3, MaskPatch.pack(disc(13, 12)), 1)
+
+
+def test_a_correction_looks_back_at_what_is_around(clip, published_like):
+    walker = Walker(clip, published_like)
+    alone = walker.answer(4, SAID, BASE)
+    seen = walker.answer(4, SAID, BASE, AROUND)
     assert seen.patch != alone.patch or seen.iou != alone.iou
-    assert seen == walker.answer(4, said, base, Surroundings(anchor, 3, MaskPatch.pack(disc(13, 12)), 1))
+    assert seen == walker.answer(4, SAID, BASE, AROUND)
+
+
+def test_models_that_refine_masks_correct_from_picture_mask_and_prompts_alone(walker):
+    assert walker.answer(4, SAID, BASE) == walker.answer(4, SAID, BASE, AROUND)
+
+
+def test_a_correction_is_that_of_a_session_whose_logits_are_forgotten(clip, tracker):
+    session = Session(clip, tracker)
+    session.prompt("a", 0, Prompts(mask=disc(10, 12)))
+    for _ in session.propagate():
+        pass
+    session._tracks["a"].bank.recent.clear()
+    base = MaskPatch.pack(session.masks(4).masks["a"])
+    mask = session.prompt("a", 4, SAID[0])
+    assert np.array_equal(Walker(clip, tracker).answer(4, SAID, base).patch.unpack(SIZE), mask)
+
+
+@pytest.mark.property
+@given(
+    st.integers(4, SIZE[0] - 5),
+    st.integers(4, SIZE[1] - 5),
+    st.integers(4, 9),
+    st.sampled_from([None, WindowRule()]),
+)
+def test_a_recalled_mask_is_where_it_was_and_surer_the_farther_from_its_edge(tiny_model, row, column, radius, rule):
+    mask = disc(row, column, radius)
+    known = _recalled(tiny_model, mask, rule)
+    cells = known.logits[0, 0].numpy()
+    assert np.abs(cells).max() <= EDGE_LIMIT
+    back = Resize(SIZE, 64, known.window).logits_to_image(known.logits)[0, 0].numpy() > 0
+    assert iou(back, mask) > (0.6 if rule else 0.3)
+    steps = np.abs(np.diff(cells, axis=0)), np.abs(np.diff(cells, axis=1))
+    assert max(step.max() for step in steps) <= 2 * EDGE_SLOPE + 1e-6
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_masks_without_an_edge_are_recalled_as_sure(tiny_model, filled):
+    logits = _recalled(tiny_model, np.full(SIZE, filled), None).logits
+    assert (logits == (EDGE_LIMIT if filled else -EDGE_LIMIT)).all()
+
+
+def _recalled(model, mask, rule):
+    def unused(_):
+        raise AssertionError("masks are recalled without the model")
+
+    return Looker(Tracker(model), SIZE, unused, rule).recall(mask)
 
 
 def test_nearest_frames_come_nearest_first():
