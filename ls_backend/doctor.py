@@ -110,17 +110,21 @@ class Doctor:
             fix = "give the same SAM2_TOKEN, or BASIC_AUTH_USER and BASIC_AUTH_PASS, here as to the server"
             yield Finding(check, "problem", f"{self.backend_url} wants another password", fix)
         except _NotReadyError:
-            state = health.get("model")
-            if state == "failed":
-                fix = f"open {self.backend_url} in a browser, which shows why"
-                yield Finding(check, "problem", f"{self.backend_url} cannot load its model", fix)
-            else:
-                yield Finding(check, "warning", f"{self.backend_url} is loading its model", "wait a moment")
+            yield self._without_model(str(health.get("model")))
         except MediaError as error:
             yield Finding(check, "problem", str(error), "start it: sam2 serve label-studio")
         else:
             self._served_version = next(iter(versions.get("versions") or ()), None)
-            yield Finding(check, "ok", f"{self.backend_url}, model {health.get('model')}: {self._served_version}")
+            if health.get("model") != "ready":
+                yield self._without_model(str(health.get("model")))
+            else:
+                yield Finding(check, "ok", f"{self.backend_url}, model ready: {self._served_version}")
+
+    def _without_model(self, state: str) -> Finding:
+        if state == "failed":
+            fix = f"open {self.backend_url} in a browser, which shows why"
+            return Finding("server", "problem", f"{self.backend_url} cannot load its model", fix)
+        return Finding("server", "warning", f"{self.backend_url} is loading its model", "wait a moment")
 
     @staticmethod
     def _ask_backend(http: SafeHttp, address: WebAddress, path: str, authorization: str | None) -> Json:
