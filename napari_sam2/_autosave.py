@@ -75,7 +75,7 @@ class Autosave:
         self.path = root / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:8]}"
         with export_errors(root):
             (self.path / "masks").mkdir(parents=True)
-        self._hold = FileLock(self.path / LOCK)
+        self._hold = _lock(self.path / LOCK)
         self._hold.acquire(timeout=0)
         self._masks: dict[int, tuple[Planes, str]] = {}
         self._marks: tuple[tuple[int, ...], str] | None = None
@@ -150,7 +150,7 @@ def _recoverable(path: Path, project: Project) -> Recoverable:
 
 def is_held(path: Path) -> bool:
     """Whether a running process holds a copy."""
-    hold = FileLock(path / LOCK)
+    hold = _lock(path / LOCK)
     try:
         hold.acquire(timeout=0)
     except Timeout:
@@ -167,7 +167,7 @@ def hold_file(path: Path) -> FileLock:
     SessionFileError
         Another window has it open.
     """
-    hold = FileLock(path / LOCK if path.is_dir() else _lock_for(path))
+    hold = _lock(path / LOCK if path.is_dir() else _path_of_lock(path))
     try:
         hold.acquire(timeout=0)
     except Timeout:
@@ -177,7 +177,12 @@ def hold_file(path: Path) -> FileLock:
     return hold
 
 
-def _lock_for(path: Path) -> Path:
+def _lock(path: Path) -> FileLock:
+    # Taken by the thread that writes, let go by the window's: by default a lock heeds only the thread that took it.
+    return FileLock(path, thread_local=False)
+
+
+def _path_of_lock(path: Path) -> Path:
     """A lock of a file, apart from it, so that nothing is left lying beside the person's files."""
     import platformdirs
 

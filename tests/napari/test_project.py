@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -239,6 +240,18 @@ def test_a_copy_is_offered_only_when_its_process_is_gone(worked, tracker, home):
     assert not found.path.exists()
     recovered.close()
     assert recoverable(home / "copies") == () and not list((home / "copies").iterdir())
+
+
+def test_what_one_thread_holds_another_lets_go(worked, tracker, home):
+    path = home / "work.sam2"
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(worked.autosave, home / "copies").result()
+        worker.submit(worked.save, path).result()
+        worked.close(discard_autosave=False)
+    assert len(recoverable(home / "copies")) == 1
+    again = Controller.open(path, worked.picture, tracker)
+    assert len(again.objects) == len(worked.objects)
+    again.close()
 
 
 def test_a_clean_end_leaves_no_copy(worked, home):

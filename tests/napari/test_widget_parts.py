@@ -71,6 +71,8 @@ def test_the_manifest_is_valid_and_lists_the_same_settings() -> None:
     manifest = PluginManifest.from_file(MANIFEST)
     assert manifest.name == PLUGIN
     manifest.validate_imports()
+    if not hasattr(manifest.contributions, "configurations"):
+        pytest.skip("this npe2 knows no settings of plug-ins")
     listed = {
         f"{section}.{name}": one.default
         for section, part in manifest.contributions.configurations.items()
