@@ -137,3 +137,9 @@ def test_text_of_a_command_line_is_read_as_in_the_environment() -> None:
     assert settings.media.local_root == Path("x")
     with pytest.raises(SettingsError, match=r"^device must be auto, cpu"):
         Settings.from_env({}, device="gpu")
+
+
+def test_every_variable_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "label_studio_server.md").read_text(encoding="utf-8")
+    missing = [name for names, _ in VARIABLES.values() for name in names if f"`{name}`" not in page]
+    assert not missing
