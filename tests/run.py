@@ -25,6 +25,7 @@ INSTALLS = (
 )
 
 WINDOWS = sorted((ROOT / "tests" / "napari").glob("test_widget_*.py"))
+LABEL_STUDIO = "tests/e2e/label_studio"
 
 CHECKS = {
     "lint": ["ruff", "check", "."],
@@ -41,11 +42,13 @@ def main() -> int:
     spec.loader.exec_module(environment)
     scripts = environment.prepare("tests", *INSTALLS)
     workers = str(max(1, min(os.cpu_count() or 1, 8)))
-    # Tests that open windows run by themselves: on one screen, others would take the focus from them.
+    # Tests that open windows run by themselves: on one screen, others would take the focus from them. So do those with a
+    # real Label Studio, a backend and a browser, which want the processor for themselves.
     windows = [str(path.relative_to(ROOT)) for path in WINDOWS]
     tests = {
-        "tests": ["pytest", "-n", workers, *(f"--ignore={path}" for path in windows)],
+        "tests": ["pytest", "-n", workers, *(f"--ignore={path}" for path in [*windows, LABEL_STUDIO])],
         "windows": ["pytest", *windows],
+        "e2e": ["pytest", LABEL_STUDIO],
     }
     if sys.argv[1:]:
         tests = {"tests": ["pytest", *sys.argv[1:]]}

@@ -54,6 +54,24 @@ def logged_in(url: str, account: Account, chromium: str) -> Iterator[Page]:
             browser.close()
 
 
+def connect_backend(page: Page, project: int, url: str) -> None:
+    """Fill in the form under *Settings → Model* and wait until the card of the model is there."""
+    open_connect_form(page, project, url)
+    page.locator('button[aria-label="Save machine learning form"]').click()
+    page.locator("text=Connected").first.wait_for()
+
+
+def open_connect_form(page: Page, project: int, url: str) -> None:
+    """The form under *Settings → Model*, filled in and not yet saved."""
+    page.goto(f"/projects/{project}/settings/ml")
+    page.locator('button:has-text("Connect Model")').first.click()
+    page.locator("input[name=title]").last.fill("SAM 2")
+    page.locator("input[name=url]").last.fill(url)
+    interactive = page.locator("input[name=is_interactive]")
+    interactive.evaluate("element => element.checked || element.click()")
+    page.wait_for_timeout(500)
+
+
 class Editor:
     """A task, opened to be annotated.
 
@@ -136,6 +154,27 @@ class Editor:
             self.page.mouse.move(*at)
         self.page.mouse.up()
 
+    # On a film
+
+    def ready_for_film(self) -> None:
+        """An annotation of one's own, with auto-annotation on and the first frame shown."""
+        self.page.locator("video").first.wait_for(state="attached")
+        self.ready()
+        self.page.wait_for_timeout(3000)
+
+    def draw_box_on_film(self, box: tuple[float, float, float, float]) -> None:
+        """Draw from corner to corner in pixels. That alone asks nothing."""
+        self.drag(self._on_film(*box[:2]), self._on_film(*box[2:]))
+        self.page.wait_for_timeout(1000)
+
+    def ask_by_label(self, name: str) -> dict[str, Any]:
+        """Select the last region and give it a label, which asks for its track; gives the request's context."""
+        self.page.locator("[class*=lsf-outliner-item__title]").last.click()
+        self.page.wait_for_timeout(500)
+        with self._answer():
+            self.page.locator(".lsf-label", has_text=name).first.click()
+        return self.asked[-1]["context"]
+
     # Afterwards
 
     def num_suggestions(self) -> int:
@@ -179,6 +218,15 @@ class Editor:
         if ASKED in response.url:
             self.asked.append(json.loads(response.request.post_data))
             self.answered.append(response.json())
+
+    def _on_film(self, x: float, y: float) -> tuple[float, float]:
+        """Films lie in the middle of the canvas, made smaller where they do not fit in."""
+        canvas = self.page.locator(".konvajs-content").first.bounding_box()
+        assert canvas is not None, "the film is not shown"
+        height, width = self.size
+        scale = min(1.0, canvas["width"] / width, canvas["height"] / height)
+        left = canvas["x"] + (canvas["width"] - scale * width) / 2
+        return left + scale * x, canvas["y"] + (canvas["height"] - scale * height) / 2 + scale * y
 
     def _on_screen(self, x: float, y: float) -> tuple[float, float]:
         # The canvas may be smaller than the picture, which is then cut off at its sides.

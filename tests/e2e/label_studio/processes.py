@@ -115,14 +115,12 @@ def _started(data: Path, log: Path, account: Account) -> Iterator[Running]:
 
 @contextmanager
 def backend(folder: Path, label_studio_url: str, token: str, *, port: int | None = None) -> Iterator[Running]:
-    """``sam2 serve label-studio`` with the model that comes with the package."""
+    """``sam2 serve label-studio`` with the model that comes with the package.
+
+    Without a folder for encoded pictures, which would round them, so that masks equal the engine's to the pixel.
+    """
     port = port or free_port()
-    environment = {
-        **os.environ,
-        "LABEL_STUDIO_URL": label_studio_url,
-        "LABEL_STUDIO_API_KEY": token,
-        "SAM2_CACHE_DIR": str(folder / "cache"),
-    }
+    environment = {**os.environ, "LABEL_STUDIO_URL": label_studio_url, "LABEL_STUDIO_API_KEY": token}
     command = [sys.executable, "-m", "sam2_engine.cli", "serve", "label-studio", "--port", str(port)]
     with served(command, environment, f"http://127.0.0.1:{port}/health", folder / "backend.log") as running:
         yield running

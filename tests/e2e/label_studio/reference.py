@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_engine.legs import plan_legs
 from sam2_engine.opening import load_tracker
 from sam2_engine.prompts import Box, Click, Prompts
 from sam2_engine.session import Session
 from sam2_engine.tracking import Tracker
+from sam2_engine.walking import Walker
 
 from .processes import VENV
 
@@ -98,3 +100,31 @@ def iou(one: Mask, other: Mask) -> float:
     """Intersection over union; 1 where both are empty."""
     union = np.logical_or(one, other).sum()
     return float(np.logical_and(one, other).sum() / union) if union else 1.0
+
+
+def masks_on_all(pictures: NDArray[np.generic], prompts: Prompts, frame: int) -> dict[int, Mask]:
+    """Frame → the engine's mask of an object that was prompted on one of them and followed from there."""
+    walker = Walker(pictures, default_tracker())
+    start = walker.answer(frame, (prompts,)).patch
+    legs = plan_legs("object", {frame: True}, len(pictures), wanted=range(len(pictures)))
+    found = {frame: start}
+    anchors = {"object": [frame]}
+    for stride in walker.walk(legs, anchors, lambda _, at: found[frame] if at == frame else None, patience=3):
+        found[stride.frame] = stride.found["object"].patch
+    size = walker.frames.size
+    return {at: mask for at, patch in found.items() if (mask := patch.unpack(size)).any()}
+
+
+def box_around(mask: Mask) -> Box:
+    """The box around a mask."""
+    rows, columns = np.nonzero(mask)
+    return Box(float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+
+
+def box_iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = [(box.x1 - box.x0) * (box.y1 - box.y0) for box in (one, other)]
+    return shared / (sum(areas) - shared)

@@ -13,9 +13,9 @@ from sam2_engine.training.synthetic import make_clip, make_stack
 
 Labels = NDArray[np.integer]
 
-NUM_PLANES = 6
+NUM_PLANES = 5
 FRAMES_PER_SECOND = 10
-NUM_FILM_FRAMES = 20
+NUM_FILM_FRAMES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,9 +58,12 @@ def stack() -> Scene:
 
 
 def film() -> Scene:
-    """Nuclei that move."""
+    """Nuclei that move, [8, 416, 512]."""
     made = make_clip(np.random.default_rng(99), 256, NUM_FILM_FRAMES, 1.0, style="fluorescence")
-    return Scene(_as_shown(made.images)[:, :208], made.labels[:, :208])
+    # Enlarged, because Label Studio shows small films small.
+    larger = [Image.fromarray(one).resize((512, 512), Image.Resampling.BICUBIC) for one in _as_shown(made.images)]
+    labels = made.labels.repeat(2, axis=1).repeat(2, axis=2)
+    return Scene(np.stack([np.asarray(one) for one in larger])[:, :416], labels[:, :416])
 
 
 def write_pictures(scene: Scene, folder: Path) -> list[Path]:
