@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urljoin
 
@@ -220,14 +222,16 @@ class SafeHttp:
     def _backend(self, address: WebAddress, deadline: Deadline) -> NetworkBackend:
         from ._checked_network import CheckedNetwork
 
-        return CheckedNetwork(lambda: self._addresses(address), deadline.left, _MAX_TRIED)
+        return CheckedNetwork(lambda: self._addresses(address, deadline), deadline.left, _MAX_TRIED)
 
-    def _addresses(self, address: WebAddress) -> list[Address]:
+    def _addresses(self, address: WebAddress, deadline: Deadline) -> list[Address]:
         """The addresses that a host stands for, all of them checked."""
         origin = address.origin
         literal = as_address(origin.host)
         try:
-            records = [] if literal else self._resolve(origin.host, origin.port, type=socket.SOCK_STREAM)
+            records = [] if literal else self._resolved(origin, deadline)
+        except MediaError:
+            raise
         except OSError as error:
             raise MediaUnavailableError(
                 f"the host {origin.host} is not known ({error.strerror or error}); check the address and the network"
@@ -242,6 +246,25 @@ class SafeHttp:
                     f"{address.shown} is not fetched, because {origin.host} stands for an address that is {reason}; "
                     "if you trust it, add that address or its network to SAM2_ALLOWED_HOSTS"
                 )
+        return found
+
+    def _resolved(self, origin: Origin, deadline: Deadline) -> Sequence[tuple[Any, ...]]:
+        """What the resolver says in time; it cannot be interrupted, so it is asked in a thread of its own."""
+        answers: SimpleQueue[Sequence[tuple[Any, ...]] | OSError] = SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(self._resolve(origin.host, origin.port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                answers.put(error)
+
+        threading.Thread(target=ask, name="sam2-resolve", daemon=True).start()
+        try:
+            found = answers.get(timeout=deadline.left())
+        except Empty:
+            raise deadline.error() from None
+        if isinstance(found, OSError):
+            raise found
         return found
 
 

@@ -378,6 +378,25 @@ def test_a_server_that_never_answers_is_left_in_time() -> None:
             fetcher.fetch(f"http://127.0.0.1:{port}/x.png")
 
 
+def test_a_name_server_that_does_not_answer_is_left_in_time(web: Server) -> None:
+    over = threading.Event()
+
+    def resolve(host: str, port: int, *args: Any, **kwargs: Any) -> list[tuple[Any, ...]]:
+        over.wait(10)
+        return [record("127.0.0.1", port)]
+
+    start = time.monotonic()
+    with pytest.raises(MediaTimeoutError):
+        to_web(web, resolve, timeout_s=0.3).fetch(address(web))
+    assert time.monotonic() - start < 2
+    over.set()
+
+
+def test_a_name_that_nobody_knows_is_named(web: Server) -> None:
+    with pytest.raises(MediaUnavailableError, match=r"images\.example\.org is not known"):
+        to_web(web, names()).fetch(address(web))
+
+
 def test_the_time_for_redirects_is_counted_together(web: Server) -> None:
     def slowly(handler: Any) -> None:
         time.sleep(0.3)
