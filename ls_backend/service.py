@@ -85,7 +85,8 @@ class Status:
     Attributes
     ----------
     model : how it stands
-    model_name, device : as set
+    model_name : as set
+    device : as set, and the one that it came to once the model is loaded
     uptime_s : since the service was made
     at_work, queue_size : predictions that are at work or wait, and how many may
     refused : predictions that found the queue full
@@ -145,6 +146,7 @@ class Service:
         self._make_engine = make_engine or _real_engine
         self._make_answerer = make_answerer or _real_answerer
         self._engine: Engine | None = None
+        self._device = settings.device
         self._at_work = 0
         self._refused = 0
         self._projects: OrderedDict[str, Project] = OrderedDict()
@@ -247,7 +249,7 @@ class Service:
         return Status(
             model=self.model.status,
             model_name=self.settings.model,
-            device=self.settings.device,
+            device=self._device,
             uptime_s=time.time() - self.monitor.started_at,
             at_work=self._at_work,
             queue_size=self.settings.queue_size,
@@ -296,7 +298,9 @@ class Service:
         engine = self._engine
         assert engine is not None, "the version is found first"
         answerer = self._make_answerer(engine, self.settings, self._could_not)
-        _ = engine.tracker  # loads the model
+        placement = getattr(engine.tracker, "placement", None)  # loads the model
+        if placement is not None and str(placement.device) != self.settings.device:
+            self._device = f"{self.settings.device}: {placement.device}"
         return answerer
 
     def _could_not(self, what: str, error: Exception) -> None:
