@@ -183,7 +183,26 @@ def _mask(result: Json) -> NDArray[np.bool_] | None:
     if size is None:
         return None
     geometry = read_geometry(result, Canvas(size))
+    value = result.get("value")
+    if geometry is None and isinstance(value, Mapping) and "radiusX" in value:
+        return _ellipse(result, size)
     return geometry if isinstance(geometry, np.ndarray) else None
+
+
+def _ellipse(result: Json, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """As training reads it."""
+    from sam2_engine.training.readers.label_studio import region_of
+
+    try:
+        region = region_of(result)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise PromptError(f"the ellipse cannot be read ({type(error).__name__}: {error}); draw it again") from error
+    assert region is not None
+    mask = np.zeros(size, np.bool_)
+    mask[region.where(size)] = True
+    if not mask.any():
+        raise PromptError("the ellipse covers no pixel; delete it or draw it again")
+    return mask
 
 
 def _pictures(data: Json, config: LabelConfig | None, results: Sequence[Json]) -> dict[str, list[str]]:

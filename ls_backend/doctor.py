@@ -26,7 +26,7 @@ from .pictures import open_picture
 from .regions import Json, original_size
 from .settings import Settings
 
-SAMPLED_TASKS = 50
+SAMPLED_TASKS = 20
 """Among so many tasks, one with a picture and one of each kind of address are looked for."""
 
 _BACKEND_TIMEOUT_S = 5.0

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -50,6 +51,8 @@ Kind = Literal["data", "label studio", "local file", "cloud", "web"]
 
 _CLOUDS = frozenset({"s3", "s3s", "gs", "azure-blob"})
 _LOCAL_FILES = "/data/local-files/"
+# Where Label Studio keeps media, and where it signs addresses of other storages.
+_MEDIA_PATH = re.compile(r"/(data|storage-data)/|/(tasks|projects)/\d+/(presign|resolve)/?$")
 _NAMES_OF_TYPES: Mapping[str, str] = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
@@ -159,7 +162,8 @@ class MediaFetcher:
         """With the token; once more with a new one where a personal token's access has just ended."""
         address = self._label_studio_address(url)
         for is_last in (False, True):
-            answer, media = self._receive(Ask(str(address), authorization=self._token.authorization()))
+            authorization = self._token.authorization() if self._is_media(address) else None
+            answer, media = self._receive(Ask(str(address), authorization=authorization))
             if media is not None and not answer.address.target.startswith("/user/login"):
                 return media
             if media is not None:
@@ -169,13 +173,25 @@ class MediaFetcher:
                 break
         if media is None and answer.status not in (401, 403):
             raise _unavailable(answer)
-        raise self._refused(answer)
+        raise self._refused(answer, address)
 
-    def _refused(self, answer: Answer) -> MediaAuthError:
+    def _is_media(self, address: WebAddress) -> bool:
+        """Whether Label Studio keeps media there; whoever writes a task must not read the rest with our token."""
+        assert self._label_studio is not None
+        path = address.target.partition("?")[0].removeprefix(self._label_studio.target.rstrip("/"))
+        parts = unquote(unquote(path)).split("/")
+        return _MEDIA_PATH.match(path) is not None and not {".", ".."} & set(parts)
+
+    def _refused(self, answer: Answer, asked: WebAddress) -> MediaAuthError:
         """What to do depends on the token, and on whether a redirect made us drop it."""
-        if answer.redirects and self._label_studio is not None and answer.address.origin != self._label_studio.origin:
+        if answer.address.origin != asked.origin and "/presign/" in asked.target:
             return MediaAuthError(
-                f"{self._label_studio.origin} redirects to {answer.address.shown}, which the token is not sent to; "
+                f"the storage at {answer.address.origin} does not take Label Studio's signature (HTTP {answer.status}); "
+                "check its keys under Settings > Cloud Storage"
+            )
+        if answer.address.origin != asked.origin:
+            return MediaAuthError(
+                f"{asked.origin} redirects to {answer.address.shown}, which the token is not sent to; "
                 "set LABEL_STUDIO_URL to the address as the browser shows it"
             )
         advice = {
@@ -185,6 +201,11 @@ class MediaFetcher:
             "access": "an access token ends within minutes, so set the personal access token itself",
             "personal": "check that its user may see the project",
         }
+        if not self._is_media(answer.address) and not answer.address.target.startswith("/user/login"):
+            return MediaAuthError(
+                f"{answer.address.shown} is not where Label Studio keeps media, so the token is not sent to it; "
+                "correct the address in the task's data"
+            )
         return MediaAuthError(
             f"Label Studio does not give {answer.address.shown} (HTTP {answer.status}, token: {self._token.kind}); "
             + advice[self._token.kind]

@@ -104,6 +104,19 @@ def test_masks_come_with_their_labels_and_boxes_are_left_out() -> None:
     assert page.size == SIZE and page.url.endswith("cells1.png")
 
 
+def test_ellipses_are_masks_too() -> None:
+    value = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 20, "rotation": 0, "ellipselabels": ["Cat"]}
+    region = {"id": "e", "type": "ellipselabels", "to_name": "image", "original_width": 60, "original_height": 40}
+    (page,) = pages(task(1, region | {"value": value}))
+    rows, columns = np.indices(SIZE) + 0.5
+    expected = ((columns - 30) / 12) ** 2 + ((rows - 20) / 8) ** 2 < 1
+    assert (page.shapes[0].mask ^ expected).sum() < 12 and page.shapes[0].label == "Cat"
+    told: list[str] = []
+    broken = region | {"value": {**value, "radiusY": "wide"}}
+    list(annotated_pages([task(1, broken)], report=told.append))
+    assert len(told) == 1 and "ellipse" in told[0]
+
+
 def test_a_region_that_an_accepted_suggestion_wrote_twice_is_one() -> None:
     first = brush(disc(20, 20))
     second = {**first, "type": "rectanglelabels", "value": {**first["value"], "rectanglelabels": ["Cat"]}}

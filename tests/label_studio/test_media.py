@@ -140,6 +140,22 @@ def test_a_cloud_address_goes_through_label_studio_and_the_token_stays_there(web
     assert web.authorizations() == [None]
 
 
+def test_a_storage_that_refuses_the_signature_is_named(web: Server, studio: Server) -> None:
+    web.pages["/cells.png"] = send(b"<Error>inner secret</Error>", "application/xml", 403)
+    studio.pages["/tasks/7/presign/"] = redirect(address(web, "/cells.png?X-Signature=abc"), 303)
+    with pytest.raises(MediaAuthError, match="Settings > Cloud Storage") as raised:
+        to_web(web, label_studio_url=studio.url, api_key=TOKEN).fetch("s3://bucket/cells.png", task_id=7)
+    assert "X-Signature" not in str(raised.value) and "inner secret" not in str(raised.value)
+
+
+def test_a_redirect_to_another_origin_that_wants_the_token_names_the_setting(web: Server, studio: Server) -> None:
+    web.pages["/data/upload/1/cells.png"] = send(b"", status=401)
+    studio.pages["/data/upload/1/cells.png"] = redirect(address(web, "/data/upload/1/cells.png"), 301)
+    with pytest.raises(MediaAuthError, match="set LABEL_STUDIO_URL to the address as the browser shows it"):
+        to_web(web, label_studio_url=studio.url, api_key=TOKEN).fetch("/data/upload/1/cells.png")
+    assert web.authorizations() == [None]
+
+
 def test_a_cloud_address_needs_a_task(studio: Server) -> None:
     with pytest.raises(MediaRefusedError, match="through Label Studio only"):
         to_studio(studio).fetch("s3://bucket/cells.png")
@@ -304,6 +320,21 @@ def test_a_redirect_within_an_allowed_host_is_followed_without_the_login(web: Se
     web.pages["/old"] = redirect("/cells.png", 301)
     assert to_web(web).fetch(address(web, "/old"), login="anna", password="geheim").data == PICTURE
     assert web.authorizations()[1] is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/api/users/", "/api/projects/1/export", "/user/account", "/data/../api/users/", "/data/%2e%2e/api/users/"),
+        *("/data/%252e%252e/api/users/", "/tasks/1/presign/../../api/users/", "/tasks/x/presign/", "/database/x"),
+    ],
+)
+def test_the_token_opens_media_only_and_nothing_else_of_label_studio(studio: Server, path: str) -> None:
+    studio.fallback = needing(f"Token {TOKEN}", send_json({"secret": 1}))
+    for url in (path, f"{studio.url}{path}"):
+        with pytest.raises(MediaAuthError, match="not where Label Studio keeps media"):
+            to_studio(studio, api_key=TOKEN).fetch(url)
+    assert studio.authorizations() == [None, None]
 
 
 def test_the_token_does_not_follow_a_redirect_not_even_to_label_studio_itself(web: Server, studio: Server) -> None:
