@@ -6,6 +6,7 @@ Pictures are known by their content, so that the same picture under two addresse
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -82,8 +83,10 @@ class Engine:
 
         Ends with ``pending`` while the weights are not on this machine. Nothing is loaded or fetched for it.
         """
-        name = Path(self.settings.model).stem or "model"
-        return f"sam2-{name}-{self._weights_digest() or 'pending'}"
+        # Not everything behind a dot is a suffix: sam2.1_hiera_tiny.
+        name = re.sub(r"\.(safetensors|pth?|bin|ckpt|pkl)$", "", Path(self.settings.model).name) or "model"
+        name = name if name.startswith("sam2") else f"sam2-{name}"
+        return f"{name}-{self._weights_digest() or 'pending'}"
 
     @property
     def features(self) -> SharedFeatures:

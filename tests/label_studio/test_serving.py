@@ -29,6 +29,7 @@ from PIL import Image
 from ls_backend import decode_brush_rle, serving
 from ls_backend.service import Service
 from ls_backend.settings import Settings
+from ls_backend.store import Engine
 from sam2_engine.cli import options
 from tests.label_studio.serving_parts import make_service, recorded
 
@@ -267,3 +268,25 @@ def test_the_command_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'flask', 'waitress', 'scipy', 'skimage'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("default", "sam2-default"),
+        ("sam2.1_hiera_tiny", "sam2.1_hiera_tiny"),
+        ("facebook/sam2.1-hiera-tiny", "sam2.1-hiera-tiny"),
+        ("folder/nuclei.v2.safetensors", "sam2-nuclei.v2"),
+    ],
+)
+def test_the_version_names_the_model_whole(model: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "_weights_digest", lambda engine: "0123456789ab")
+    assert Engine(Settings(model=model)).version == f"{name}-0123456789ab"
+
+
+def test_other_weights_under_the_same_name_are_another_version(tmp_path: Path) -> None:
+    versions = set()
+    for content in (b"one", b"two"):
+        (tmp_path / "mine.pt").write_bytes(content)
+        versions.add(Engine(Settings(model=str(tmp_path / "mine.pt"))).version)
+    assert len(versions) == 2 and all(version.startswith("sam2-mine-") for version in versions)
