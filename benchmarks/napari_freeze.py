@@ -146,7 +146,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All rows."""
     rows: list[dict[str, Any]] = []
     data, labels = made_stack(arguments.slices, arguments.side)
-    with window(data, scale=(0.5, 0.2, 0.2), axis_labels=("z", "y", "x")) as one:
+    with window(data, has_dock=False, scale=(0.5, 0.2, 0.2), axis_labels=("z", "y", "x")) as one:
         pulse = Pulse()
         if arguments.why:
             Watch(pulse, arguments.why).start()
@@ -155,13 +155,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             one.settle(5.0)
         with pulse.measured(rows, "napari alone, going through slices"):
             going_through_slices(one, arguments.slices, 5.0)
-        with pulse.measured(rows, "Start: the model is loaded"):
+        with pulse.measured(rows, "the dock widget opens, PyTorch is loaded"):
+            one.open_dock()
+            one.wait_for_all()
+        with pulse.measured(rows, "Start: layers are made, the model is loaded"):
             one.begin(0)
         for number, position in enumerate(centres(labels, arguments.slices // 2, arguments.objects)):
+            if number:
+                one.controller.new_object()
             with pulse.measured(rows, f"click {number + 1}, until its answer is seen"):
-                if number:
-                    one.controller.new_object()
                 one.click(position)
+            one.wait_for_all()
         runs: list[tuple[str, Callable[[], None] | None]] = [
             (f"propagating {arguments.objects} objects", None),
             ("the same, while a person goes through slices", Scrubbing(one, arguments.slices)),
@@ -169,7 +173,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         frames: list[float] = []
         for what, meanwhile in runs:
             with pulse.measured(rows, what):
-                one.widget.doing.propagate("both")
+                one.widget.running.propagate("both")
                 one.wait(3600, meanwhile)
             frames.append(sum(row.tracked for row in one.controller.objects) / rows[-1]["seconds"])
             one.controller.undo()

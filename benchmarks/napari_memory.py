@@ -111,7 +111,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     try:
         one.begin(0)
         one.click(middles(0, 7, 512, 1)[0])
-        one.widget.doing.propagate("both")
+        one.widget.running.propagate("both")
         one.wait()
         book.note("small stack segmented")
         before, peak = resident_gb(), Peak()
@@ -129,7 +129,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             one.click(position)
         book.note(f"{arguments.objects} clicks answered")
         one.work.range = (first, last)
-        one.widget.doing.propagate("both")
+        one.widget.running.propagate("both")
         one.wait(3600)
         book.note("propagated")
         for slice_ in range(0, arguments.slices, max(1, arguments.slices // 40)):

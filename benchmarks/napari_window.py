@@ -27,20 +27,28 @@ class Window:
     ----------
     data, **settings : as in ``viewer.add_image``
     size : of the window in pixels of the screen
+    has_dock : whether the dock widget is opened at once
     """
 
-    def __init__(self, data: Any, size: tuple[int, int] = (1500, 950), **settings: Any) -> None:
+    def __init__(
+        self, data: Any, size: tuple[int, int] = (1500, 950), *, has_dock: bool = True, **settings: Any
+    ) -> None:
         import napari
-
-        from napari_sam2._widget import Sam2Widget
 
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(*size)
         self.layer = self.viewer.add_image(data, **settings)
         self._folder = tempfile.TemporaryDirectory()
+        if has_dock:
+            self.open_dock()
+        self.settle()
+
+    def open_dock(self) -> None:
+        """Plugins → SAM 2."""
+        from napari_sam2._widget import Sam2Widget
+
         self.widget = Sam2Widget(self.viewer, autosave_folder=Path(self._folder.name))
         self.dock = self.viewer.window.add_dock_widget(self.widget, name="SAM 2", area="right")
-        self.settle()
 
     @property
     def work(self) -> Any:
@@ -57,6 +65,13 @@ class Window:
         self.widget.input.follow_axis(axis)
         self.widget.input.start_wanted.emit()
         self.wait()
+        self.wait_for_all()
+
+    def wait_for_all(self, patience_s: float = 600.0) -> None:
+        """Until the worker has nothing to do, not even ahead."""
+        deadline = time.monotonic() + patience_s
+        while not self.widget.worker.is_idle and time.monotonic() < deadline:
+            self.settle(0.02)
 
     def click(self, position: Sequence[float], *, positive: bool = True) -> None:
         """A click at a position in the picture's pixels, on the slice that it lies on; waits for the answer."""
@@ -83,7 +98,7 @@ class Window:
         """Until nothing runs."""
         self.settle(0.15)
         deadline = time.monotonic() + patience_s
-        while self.widget.worker.is_running:
+        while self.widget.worker.is_running or self.widget.opener.is_busy:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still running after {patience_s:g} s")
             self.settle(0.02)

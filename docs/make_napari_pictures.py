@@ -62,7 +62,7 @@ def segmented(one: Window, clicks: tuple[tuple[float, ...], ...]) -> None:
         if number:
             one.controller.new_object()
         one.click(position)
-    one.widget.doing.propagate("both")
+    one.widget.running.propagate("both")
     one.wait(1200)
 
 
@@ -83,7 +83,7 @@ def stack() -> None:
     for position in NUCLEI[1:]:
         one.controller.new_object()
         one.click(position)
-    one.widget.doing.propagate("both")
+    one.widget.running.propagate("both")
     one.wait(1200)
     one.controller.select(2)
     one.show((22, 0, 0))
@@ -166,7 +166,7 @@ def tracks() -> None:
         if number:
             one.controller.new_object()
         one.click(middle(moving.labels, label, 0, 8))
-    one.widget.doing.carry("forward")
+    one.widget.running.carry("forward")
     one.wait(1200)
     time = len(moving.labels) // 2
     one.show((time, 8, 0, 0))
@@ -179,7 +179,7 @@ def tracks() -> None:
         one.click(own)
         one.click(other, positive=False)
     one.work.use_label(True)
-    one.widget.doing.carry("forward")
+    one.widget.running.carry("forward")
     one.wait(1200)
     one.widget.doing.show_tracks()
     one.settle()

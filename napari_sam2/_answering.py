@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from sam2_engine.memory import Direction
-from sam2_engine.prompts import ObjectId, Prompts
+from sam2_engine.patches import MaskPatch
+from sam2_engine.prompts import Click, ObjectId, Prompts
 from sam2_engine.walking import Answer, Surroundings, nearest
 
 from ._desk import Desk
 from ._objects import Place, Progress
-from ._state import Said, State
+from ._state import Said, State, steps_of
 from ._store import StoredMask
 
 ANCHORS_AROUND = 2
 """Prompted frames that a correction looks back at, the nearest ones."""
+
+MAX_LIKELY = 4
+"""Objects of a place that are looked at ahead."""
 
 
 def answer(desk: Desk, place: Place) -> Iterator[Progress]:
@@ -71,11 +75,6 @@ def surroundings(state: State, obj: int, place: Place) -> Surroundings | None:
     )
 
 
-def steps_of(said: Said, size: tuple[int, int]) -> Sequence[Prompts]:
-    """Marks as the engine takes them."""
-    return [mark.prompts(size) for mark in said.marks]
-
-
 def fill_in(desk: Desk, obj: ObjectId, place: Place, said: Said, found: Answer) -> None:
     """Keep an answer wherever its question stands, in earlier states too."""
     assert isinstance(obj, int), "objects of a picture have numbers"
@@ -95,8 +94,34 @@ def fill_in(desk: Desk, obj: ObjectId, place: Place, said: Said, found: Answer) 
 
 
 def prefetch(desk: Desk, places: Iterable[Place]) -> Iterator[Progress]:
-    """Features of places, ahead of being asked."""
+    """What the next click on one of these places will need, ahead of being asked.
+
+    Whole frames are encoded; where every object is looked at through a window of its own, the windows of the masks that
+    are there, those of the active object first.
+    """
     wanted = tuple(places)
     for done, place in enumerate(wanted):
-        desk.walker(place.position).encode(place.frame)
-        yield Progress(done + 1, len(wanted), place, "encoding ahead")
+        walker = desk.walker(place.position)
+        walker.encode(place.frame)
+        yield Progress(done, len(wanted), place, "encoding ahead")
+        for patch in likely(desk.state, place) if walker.rule is not None else ():
+            # A mask that is taken as it is is seen through the window that a correction of it begins with.
+            walker.answer(place.frame, (Prompts(mask=patch.unpack(desk.picture.size)),))
+            yield Progress(done, len(wanted), place, "encoding ahead")
+
+
+def likely(state: State, place: Place) -> list[MaskPatch]:
+    """Masks on a place that may be corrected next, the likeliest first."""
+    there = [(obj, mask.patch) for obj, mask in state.masks.on(place) if not mask.patch.is_empty]
+    open_ones = [(obj, patch) for obj, patch in there if not state.things[obj].locked]
+    return [patch for _, patch in sorted(open_ones, key=lambda one: one[0] != state.active)][:MAX_LIKELY]
+
+
+def warm_up(desk: Desk, place: Place) -> Iterator[Progress]:
+    """Encode a place and answer a click in its middle, for nobody: what comes first takes longest."""
+    walker = desk.walker(place.position)
+    walker.encode(place.frame)
+    yield Progress(1, 2, place, "warming up")
+    height, width = desk.picture.size
+    walker.answer(place.frame, (Prompts((Click(width / 2, height / 2),)),))
+    yield Progress(2, 2, place, "warming up")

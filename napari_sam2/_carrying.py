@@ -12,8 +12,8 @@ from sam2_engine.prompts import ObjectId
 from sam2_engine.walking import Answer
 
 from ._desk import Desk, Run
-from ._objects import Place, Progress
-from ._propagating import Range, answer_all, exists, number, plan_at, trackable, walk
+from ._objects import Place, Progress, Range
+from ._propagating import answer_all, exists, number, plan_at, trackable, walk
 from ._state import State
 from ._store import StoredMask
 

@@ -1,4 +1,4 @@
-"""Closing asks when something is unsaved."""
+"""Closing: the window asks when something is unsaved, the dock widget alone keeps everything and says so."""
 
 from __future__ import annotations
 
@@ -66,3 +66,16 @@ class CloseGuard(QObject):  # type: ignore[misc]
             self._widget.session.save()
             self._widget.worker.wait_until_idle()
         return not self._widget.opener.unsaved
+
+
+def put_away(widget: Sam2Widget) -> None:
+    """The dock widget was closed and napari was not: keep all work, and say where it is."""
+    from napari.utils.notifications import show_info
+
+    widget.remove_strip()
+    kept = widget.close_work(puts_away=True)
+    widget.deleteLater()
+    if kept:
+        show_info(
+            f"SAM 2 was closed. Everything on {', '.join(kept)} is kept: open Plugins → SAM 2 again and press Recover."
+        )

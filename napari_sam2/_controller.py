@@ -6,28 +6,38 @@ closing it keeps what was done. Edits may come while a generator rests between t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-from sam2_engine.errors import ShapeError
-from sam2_engine.legs import Way
-from sam2_engine.prompts import Click
-from sam2_engine.tracking import Tracker
+from sam2_engine.errors import SessionFileError
 
-from . import _answering, _carrying, _propagating, _reshaping
-from ._autosave import recoverable
-from ._desk import MakeTracker
+from ._autosave import hold_file, recoverable
+from ._choosing import Choosing
+from ._computing import Computing
+from ._desk import Desk
+from ._editor import Editor
 from ._keeping import Keeper
-from ._objects import ControllerSettings, Place, Progress
+from ._looking import Looking
+from ._objects import ControllerSettings, ObjectRow, Place, Status
 from ._picture import Picture
-from ._propagating import Range
-from ._state import State
+from ._project import check_picture, read_project
+from ._prompting import Prompting
+from ._state import Action, State
+from ._store_labels import StoreLabels
+
+if TYPE_CHECKING:
+    from sam2_engine.tracking import Tracker
+
+    from ._walkers import MakeTracker
 
 __all__ = ["Controller", "recoverable"]
 
 
-class Controller(Keeper):
-    """Everything a person does with one picture. Every method that changes something is one step for undo.
+class Controller:
+    """Everything a person does with one picture: its parts under one roof. What changes something is a step for undo.
+
+    The parts share a `Desk`: `Editor` changes objects, `Prompting` takes prompts and masks, `Computing` runs the model,
+    `Choosing` changes model, channels and settings, `Keeper` writes files, `Looking` tells what there is.
 
     Parameters
     ----------
@@ -41,157 +51,165 @@ class Controller(Keeper):
     Signals are emitted in the thread that changed something: in the worker's while a generator runs.
     """
 
-    # What computes
-
-    def load_steps(self) -> Iterator[Progress]:
-        """Load the model."""
-        with self.computing("Loading the model"):
-            yield Progress(0, 1, None, "loading")
-            self.tracker()
-            yield Progress(1, 1, None, "loading")
-
-    def answer_steps(self, place: Place) -> Iterator[Progress]:
-        """Find the masks of what was said on a place and not answered yet.
-
-        An answer that arrives after the prompts changed once more is dropped.
-        """
-        return _answering.answer(self, self.picture.check(place))
-
-    def prefetch_steps(self, places: Iterable[Place]) -> Iterator[Progress]:
-        """Encode places ahead of being asked."""
-        return _answering.prefetch(self, places)
-
-    def objects_from_labels_steps(
-        self, labels: Any, ids: Sequence[int] | None = None
-    ) -> Generator[Progress, None, tuple[int, ...]]:
-        """Make objects of the labels of an array of the picture's shape; all of them when `ids` is not given.
-
-        Planes are read one by one. The ids of the new objects are the generator's return value.
-
-        Raises
-        ------
-        ShapeError
-            Labels of another shape, or no integers.
-        """
-        return _reshaping.take_labels(self, labels, ids)
-
-    def propagate_steps(
+    def __init__(
         self,
-        objects: Sequence[int] | None = None,
-        direction: Way = "both",
-        start: int | None = None,
-        stop: int | None = None,
-        patience: int | None = None,
+        picture: Picture,
+        tracker: Tracker | MakeTracker,
         *,
-        position: tuple[int, ...] | None = None,
-        again: bool = False,
-    ) -> Iterator[Progress]:
-        """Carry objects from their own prompted frames to others, as far as their masks there are missing or outdated.
+        settings: ControllerSettings | None = None,
+        model_name: str = "default",
+    ) -> None:
+        self.desk = Desk(picture, tracker, settings or ControllerSettings(), model_name)
+        self._take_signals()
+        self.undo, self.redo = self.desk.undo, self.desk.redo
+        self._take_objects(Editor(self.desk))
+        self._take_prompts(Prompting(self.desk))
+        self._take_runs(Computing(self.desk))
+        self._take_choices(Choosing(self.desk))
+        self._keeper = Keeper(self.desk)
+        self.save, self.autosave, self.close = self._keeper.save, self._keeper.autosave, self._keeper.close
+        self._take_views(Looking(self.desk, self.paint))
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        picture: Picture,
+        tracker: Tracker | MakeTracker,
+        *,
+        settings: ControllerSettings | None = None,
+        model_name: str | None = None,
+    ) -> Self:
+        """Open a project file, or what `autosave` left, on the picture it was made on.
 
         Parameters
         ----------
-        objects : ids; all that are not locked when not given
-        start, stop : first and last frame to go to; planes between them and the prompts are gone through as well
-        patience : see `ControllerSettings`
-        position : of the fixed axes; that of the last prompt when not given
-        again : also where masks still hold
+        settings, model_name : those of the project when not given
 
         Raises
         ------
-        SessionError
-            No chosen object has a mask to start from, or one is locked.
+        SessionFileError
+            Damaged, newer, of another picture, or open in another window.
         """
-        reach = self._range(direction, start, stop, again)
-        return _propagating.propagate(
-            self, objects, self._position if position is None else position, reach, self._patience(patience)
-        )
+        path = Path(path)
+        if not path.exists():
+            raise SessionFileError(f"there is no project {path}; check the path")
+        held = hold_file(path)
+        try:
+            project = read_project(path)
+            check_picture(project, picture, path)
+            chosen = settings or project.settings
+            opened = cls(picture, tracker, settings=chosen, model_name=model_name or project.model_name)
+        except BaseException:
+            held.release()
+            raise
+        opened._keeper.take_up(project, path, held)
+        return opened
 
-    def carry_steps(
-        self, objects: Sequence[int] | None, positions: Sequence[tuple[int, ...]], patience: int | None = None
-    ) -> Iterator[Progress]:
-        """Carry objects through the first of `positions`, then from each position to the next."""
-        for position in positions:
-            self.picture.slicing_at(position)
-        reach = self._range("both", None, None, False)
-        return _carrying.carry(self, objects, [tuple(one) for one in positions], reach, self._patience(patience))
+    # What the parts do
 
-    def split_steps(self, obj: int, place: Place, seeds: Sequence[Click]) -> Generator[Progress, None, int]:
-        """Split an object in two on all places, given a click in each part on one place.
+    def _take_signals(self) -> None:
+        news = self.desk.news
+        self.objects_changed, self.scores_changed = news.objects_changed, news.scores_changed
+        self.masks_changed, self.prompts_changed = news.masks_changed, news.prompts_changed
+        self.status_changed = news.status_changed
 
-        The first part keeps the id; the second part's id is the generator's return value.
+    def _take_objects(self, editor: Editor) -> None:
+        self.new_object, self.select = editor.new_object, editor.select
+        self.rename, self.recolour, self.relabel = editor.rename, editor.recolour, editor.relabel
+        self.delete, self.merge, self.divide = editor.delete, editor.merge, editor.divide
+        self.lock, self.unlock = editor.lock, editor.unlock
+        self.finish, self.reopen = editor.finish, editor.reopen
 
-        Raises
-        ------
-        PromptError
-            The clicks are not two pixels of the object.
-        """
-        return _reshaping.split(self, obj, self.picture.check(place), seeds)
+    def _take_prompts(self, prompting: Prompting) -> None:
+        self.set_prompts, self.clear_prompts = prompting.set_prompts, prompting.clear_prompts
+        self.add_mask, self.draw, self.outline = prompting.add_mask, prompting.draw, prompting.outline
+        self.paint, self.end_stroke = prompting.paint, prompting.end_stroke
 
-    # Undo
+    def _take_runs(self, computing: Computing) -> None:
+        self.load_steps, self.prefetch_steps = computing.load_steps, computing.prefetch_steps
+        self.answer_steps, self.propagate_steps = computing.answer_steps, computing.propagate_steps
+        self.carry_steps, self.split_steps = computing.carry_steps, computing.split_steps
+        self.objects_from_labels_steps = computing.objects_from_labels_steps
 
-    def undo(self) -> bool:
-        """Take back the last step; False where there is none.
+    def _take_choices(self, choosing: Choosing) -> None:
+        self.use_tracker, self.use_picture = choosing.use_tracker, choosing.use_picture
+        self.use_settings = choosing.use_settings
 
-        Raises
-        ------
-        SessionError
-            Something is running; stop it first.
-        """
-        return self._step_to(self._history.undo)
+    def _take_views(self, looking: Looking) -> None:
+        self._looking = looking
+        self.work_labels, self.finished_labels = looking.work_labels, looking.finished_labels
+        self.prompts, self.outlines, self.mask = looking.prompts, looking.outlines, looking.mask
+        self.scores, self.doubtful, self.lineage = looking.scores, looking.doubtful, looking.lineage
 
-    def redo(self) -> bool:
-        """Do again what was undone last; False where there is nothing."""
-        return self._step_to(self._history.redo)
+    # What there is
 
-    def _step_to(self, move: Callable[[State], State | None]) -> bool:
-        self.check_rest()
-        state = move(self._state)
-        if state is not None:
-            self.put_back(state)
-        return state is not None
+    @property
+    def picture(self) -> Picture:
+        """What is segmented."""
+        return self.desk.picture
 
-    # Model and picture may change; objects stay
+    @property
+    def settings(self) -> ControllerSettings:
+        """What was chosen."""
+        return self.desk.settings
 
-    def use_tracker(self, tracker: Tracker | MakeTracker, model_name: str) -> None:
-        """Go on with another model."""
-        self.check_rest()
-        self._tracker, self._model_name = tracker, model_name
-        self._note_choices()
+    @property
+    def state(self) -> State:
+        """Everything, as one value that never changes."""
+        return self.desk.state
 
-    def use_picture(self, picture: Picture) -> None:
-        """Go on with other channels or contrast of the same picture.
+    @property
+    def position(self) -> tuple[int, ...]:
+        """Where something was said last, on the fixed axes."""
+        return self.desk.position
 
-        Raises
-        ------
-        ShapeError
-            A picture of another shape or with another followed axis.
-        """
-        self.check_rest()
-        if (picture.shape, picture.frame_axis) != (self.picture.shape, self.picture.frame_axis):
-            raise ShapeError(
-                f"objects lie on {self.picture.shape}, followed along axis {self.picture.frame_axis}, "
-                f"got {picture.shape} and {picture.frame_axis}; open it as another piece of work"
-            )
-        self._picture = picture
-        self._note_choices()
+    @property
+    def journal(self) -> tuple[Action, ...]:
+        """Everything that was done to come here, without what was undone."""
+        return self.desk.journal
 
-    def use_settings(self, settings: ControllerSettings) -> None:
-        """Go on with other settings."""
-        self.check_rest()
-        self._settings = settings
-        self._note_choices()
+    @property
+    def status(self) -> Status:
+        """Where the work stands and what to do next."""
+        return self.desk.status
 
-    def _note_choices(self) -> None:
-        """From here on results depend on other choices; no step for undo."""
-        self.forget_features()
-        self.amend(lambda state: state.did("choose", **self._choices()), since=self._history.last)
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is something that `save` has not written; which object is chosen does not count."""
+        return self.desk.is_dirty
 
-    # How it is done
+    @property
+    def is_running(self) -> bool:
+        """Whether a generator is open."""
+        return self.desk.is_running
 
-    def _patience(self, patience: int | None) -> int:
-        return self.settings.patience if patience is None else patience
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return self.desk.can_undo
 
-    def _range(self, way: Way, start: int | None, stop: int | None, again: bool) -> Range:
-        last = self.picture.num_frames - 1
-        first = 0 if start is None else min(max(start, 0), last)
-        return Range(first, last if stop is None else min(max(stop, 0), last), way, again)
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step to do again."""
+        return self.desk.can_redo
+
+    @property
+    def objects(self) -> tuple[ObjectRow, ...]:
+        """All objects, by id."""
+        return self._looking.objects
+
+    @property
+    def active(self) -> int | None:
+        """The object that prompts go to."""
+        return self._looking.active
+
+    @property
+    def prompted_places(self) -> frozenset[Place]:
+        """Places with marks or outlines."""
+        return self._looking.prompted_places
+
+    @property
+    def all_labels(self) -> StoreLabels:
+        """All objects as they are now, locked ones above the others, read only; for files."""
+        return self._looking.all_labels

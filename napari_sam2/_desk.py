@@ -1,38 +1,36 @@
-"""The state of a person's work, its history, the news of its changes. What is done to it stands in other modules."""
+"""The state of a person's work, its history, the news of its changes. What is done to it stands in other modules.
+
+The parts of a controller share a desk and do not know each other.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal
-
-from sam2_engine.deciding import Cleaning
 from sam2_engine.errors import SessionError
-from sam2_engine.tracking import Tracker
-from sam2_engine.walking import Walker
 
 from ._history import History
+from ._news import News
 from ._objects import ControllerSettings, Place, Progress, Status
 from ._picture import Picture
 from ._state import Action, State
 from ._status import status_of
+from ._walkers import Walkers
 
-MakeTracker = Callable[[], Tracker]
+if TYPE_CHECKING:
+    from sam2_engine.tracking import Tracker
+    from sam2_engine.walking import Walker
+
+    from ._walkers import MakeTracker
+
 Change = Callable[[State], State]
-
-MAX_WALKERS = 2
-"""Positions of the fixed axes whose features are kept."""
 
 REPLAYED_SETTINGS = ("overlap", "exclusive", "max_hole_area", "max_island_area", "window")
 REPLAYED_FACTS = ("channels", "contrast", "limits")
-
-MAX_NAMED_PLACES = 2000
-"""With more places than this, signals stand for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,43 +48,33 @@ class Run:
 
 
 class Desk:
-    """State, history, model and signals; parameters as in `Controller`."""
-
-    objects_changed = Signal()
-    """Something in `objects` or `active` is different."""
-    masks_changed = Signal(frozenset)
-    """Masks of these places are different; an empty set stands for all places."""
-    prompts_changed = Signal(frozenset)
-    """What was marked on these places was changed by something else than `set_prompts`: by undo, a merge, an opened
-    file; marks on layers are to be drawn anew. An empty set stands for all places."""
-    scores_changed = Signal()
-    """`scores` and `doubtful` are different."""
-    status_changed = Signal(object)
-    """A `Status`."""
+    """What all parts of a `Controller` work on: state, history, model and signals; parameters as there."""
 
     def __init__(
         self, picture: Picture, tracker: Tracker | MakeTracker, settings: ControllerSettings, model_name: str
     ) -> None:
         self._picture = picture
-        self._tracker = tracker
         self._settings = settings
-        self._model_name = model_name
+        self.model_name = model_name
         self._state = State().did("begin", **self._choices())
         self._saved = self._state
         self._history = History(settings.undo_steps, settings.undo_bytes)
+        self.news = News()
         self._lock = threading.RLock()
         self._is_stroke_open = False
         self._runs: list[str] = []
+        self._harmless: set[str] = set()
         self._progress: Progress | None = None
-        self._walkers: OrderedDict[tuple[int, ...], Walker] = OrderedDict()
-        self._position: tuple[int, ...] = picture.positions[0]
+        self.walkers = Walkers(tracker)
+        self.position: tuple[int, ...] = picture.positions[0]
+        """Where something was said last, on the fixed axes."""
 
     def _choices(self) -> dict[str, Any]:
         """What results depend on beside prompts, for the journal."""
         settings = {name: getattr(self._settings, name) for name in REPLAYED_SETTINGS}
         settings["window"] = settings["window"] if isinstance(settings["window"], str) else None
         picture = {name: getattr(self._picture, name) for name in REPLAYED_FACTS}
-        return {"model": self._model_name, "settings": settings, "picture": picture}
+        return {"model": self.model_name, "settings": settings, "picture": picture}
 
     def _with_choices(self, state: State) -> State:
         """A state whose journal ends with the present choices; undo takes back neither model nor channels."""
@@ -109,11 +97,6 @@ class Desk:
     def state(self) -> State:
         """Everything, as one value that never changes."""
         return self._state
-
-    @property
-    def position(self) -> tuple[int, ...]:
-        """Where something was said last, on the fixed axes."""
-        return self._position
 
     @property
     def journal(self) -> tuple[Action, ...]:
@@ -146,7 +129,72 @@ class Desk:
         """Whether there is a step to do again."""
         return self._history.can_redo
 
+    @property
+    def last_step(self) -> int:
+        """Number of the last step in the history."""
+        return self._history.last
+
+    @property
+    def history_bytes(self) -> int:
+        """What earlier states hold beside what is shared, roughly."""
+        return self._history.nbytes
+
+    @property
+    def is_stroke_open(self) -> bool:
+        """Whether what is painted next belongs to the last stroke."""
+        return self._is_stroke_open
+
     # Changes
+
+    def end_stroke(self) -> None:
+        """What is painted next is a step of its own."""
+        self._is_stroke_open = False
+
+    def choose(
+        self,
+        *,
+        picture: Picture | None = None,
+        settings: ControllerSettings | None = None,
+        model_name: str | None = None,
+    ) -> None:
+        """From here on results depend on other choices; no step for undo. Everything is encoded anew."""
+        self._picture = self._picture if picture is None else picture
+        self._settings = self._settings if settings is None else settings
+        self.model_name = self.model_name if model_name is None else model_name
+        self.walkers.forget()
+        self.amend(lambda state: state.did("choose", **self._choices()), since=self._history.last)
+
+    def take_over(self, state: State, position: tuple[int, ...], *, is_saved: bool) -> None:
+        """Go on from a state that was read from a file."""
+        self._state, self.position = self._with_choices(state), position
+        if is_saved:
+            self._saved = self._state
+
+    def mark_saved(self, state: State) -> None:
+        """A file holds this state now."""
+        self._saved = state
+        self.news.status_changed.emit(self.status)
+
+    def undo(self) -> bool:
+        """Take back the last step; False where there is none.
+
+        Raises
+        ------
+        SessionError
+            Something is running; stop it first.
+        """
+        return self._step_to(self._history.undo)
+
+    def redo(self) -> bool:
+        """Do again what was undone last; False where there is nothing."""
+        return self._step_to(self._history.redo)
+
+    def _step_to(self, move: Callable[[State], State | None]) -> bool:
+        self.check_rest()
+        state = move(self._state)
+        if state is not None:
+            self.put_back(state)
+        return state is not None
 
     def edit(self, change: Change, *, is_stroke: bool = False, is_silent: bool = False) -> None:
         """Change the state as one step for undo; strokes of one brush are one step together.
@@ -162,7 +210,7 @@ class Desk:
                 self._history.remember(before)
             self._is_stroke_open = is_stroke
             self._state = after
-        self._tell(before, after, is_silent=is_silent)
+        self._tell_of(before, after, is_silent=is_silent)
 
     def amend(self, change: Change, *, since: int | None = None, places: frozenset[Place] | None = None) -> None:
         """Change the state as part of an earlier step: of that after step `since`, or wherever it applies when None.
@@ -176,7 +224,7 @@ class Desk:
                 return
             self._state = after
             self._history.amend(change, since or 0)
-        self._tell(before, after, is_silent=True, places=places)
+        self._tell_of(before, after, is_silent=True, places=places)
 
     def put_back(self, state: State) -> None:
         """Put a state in the place of the present one, without a step."""
@@ -184,19 +232,21 @@ class Desk:
             before, self._state = self._state, self._with_choices(state)
             self._is_stroke_open = False
             after = self._state
-        self._tell(before, after, is_silent=False)
+        self._tell_of(before, after, is_silent=False)
 
     @contextmanager
-    def computing(self, title: str) -> Iterator[None]:
-        """Something runs that makes no step of its own."""
+    def computing(self, title: str, *, changes: bool = True) -> Iterator[None]:
+        """Something runs that makes no step of its own; where it `changes` nothing, it need not rest for others."""
         self._runs.append(title)
-        self.status_changed.emit(self.status)
+        if not changes:
+            self._harmless.add(title)
+        self.news.status_changed.emit(self.status)
         try:
             yield
         finally:
             self._runs.remove(title)
             self._progress = None
-            self.status_changed.emit(self.status)
+            self.news.status_changed.emit(self.status)
 
     @contextmanager
     def run(self, title: str) -> Iterator[Run]:
@@ -216,7 +266,7 @@ class Desk:
     def progress(self, progress: Progress) -> Progress:
         """Note how far what runs is; gives it back."""
         self._progress = progress
-        self.status_changed.emit(self.status)
+        self.news.status_changed.emit(self.status)
         return progress
 
     def check_rest(self) -> None:
@@ -226,84 +276,23 @@ class Desk:
         SessionError
             Something is running.
         """
-        if self._runs:
-            raise SessionError(f"{self._runs[-1]} is running; stop it first")
+        hindering = [title for title in self._runs if title not in self._harmless]
+        if hindering:
+            raise SessionError(f"{hindering[-1]} is running; stop it first")
 
     # The model
 
     def tracker(self) -> Tracker:
         """The model, loaded where it was not yet."""
-        if not isinstance(self._tracker, Tracker):
-            self._tracker = self._tracker()
-        return self._tracker
+        return self.walkers.tracker()
 
     def walker(self, position: tuple[int, ...]) -> Walker:
         """Finds objects on the frames at a position."""
-        tracker = self.tracker()
-        with self._lock:
-            if position not in self._walkers:
-                chosen = self._settings
-                self._walkers[position] = Walker(
-                    self._picture.frames(position),
-                    tracker,
-                    cleaning=Cleaning(chosen.max_hole_area, chosen.max_island_area, chosen.exclusive),
-                    feature_bytes=chosen.feature_bytes,
-                    window=chosen.window,
-                )
-            self._walkers.move_to_end(position)
-            while len(self._walkers) > MAX_WALKERS:
-                self._walkers.popitem(last=False)
-            return self._walkers[position]
+        return self.walkers.at(position, self._picture, self._settings)
 
-    def forget_features(self) -> None:
-        """Encode anew from now on."""
-        with self._lock:
-            self._walkers.clear()
-
-    # News
-
-    def _tell(self, before: State, after: State, *, is_silent: bool, places: frozenset[Place] | None = None) -> None:
-        if before.things is not after.things or before.active != after.active:
-            self.objects_changed.emit()
-        places = changed_places(before, after) if places is None else places
-        if places is not None:
-            self.masks_changed.emit(places)
-        if before.masks is not after.masks:
-            self.scores_changed.emit()
-            if before.things is after.things and before.active == after.active:
-                self.objects_changed.emit()
-        if not is_silent and before.said is not after.said:
-            keys = {key for key in before.said.keys() | after.said.keys() if _marks(before, key) != _marks(after, key)}
-            if keys:
-                self.prompts_changed.emit(frozenset(place for _, place in keys))
-        self.status_changed.emit(self.status)
-
-
-def _marks(state: State, key: tuple[int, Place]) -> object:
-    return state.said[key].marks if key in state.said else None
-
-
-def changed_places(before: State, after: State) -> frozenset[Place] | None:
-    """Places that look different in two states; None where all look alike, an empty set where too many differ."""
-    if before.masks is after.masks and before.things is after.things:
-        return None
-    places: set[Place] = set()
-    shown = {
-        obj for obj in before.things.keys() | after.things.keys() if _is_locked(before, obj) != _is_locked(after, obj)
-    }
-    for obj in {*before.masks.objects, *after.masks.objects}:
-        old, new = before.masks.of(obj), after.masks.of(obj)
-        if obj in shown:
-            places |= old.keys() | new.keys()
-        elif old is not new:
-            places |= {place for place in old.keys() | new.keys() if old.get(place) is not new.get(place)}
-        if len(places) > MAX_NAMED_PLACES:
-            return frozenset()
-    return frozenset(places) or None
-
-
-def _is_locked(state: State, obj: int) -> bool | None:
-    return state.things[obj].locked if obj in state.things else None
+    def _tell_of(self, before: State, after: State, *, is_silent: bool, places: frozenset[Place] | None = None) -> None:
+        self.news.tell(before, after, is_silent=is_silent, places=places)
+        self.news.status_changed.emit(self.status)
 
 
 def with_action(state: State, before: Action, after: Action) -> State:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from sam2_engine.errors import PromptError, SessionError
 from sam2_engine.patches import EMPTY_PATCH, MaskPatch, union
-from sam2_engine.splitting import components
 
 from ._objects import Place
 from ._state import Mark, Said, State, check_ids
@@ -58,6 +57,7 @@ def relabel(state: State, old: int, new: int) -> State:
         things=dict(sorted({**things, new: replace(thing, name=name)}.items())),
         masks=state.masks.renamed(old, new),
         said={(new if obj == old else obj, place): one for (obj, place), one in state.said.items()},
+        outlined={(new if obj == old else obj, place): one for (obj, place), one in state.outlined.items()},
         active=new if state.active == old else state.active,
     ).did("relabel", old=old, new=new)
 
@@ -101,6 +101,8 @@ def divide(state: State, obj: int, place: Place, time_of: Callable[[Place], int]
     later = [one for one in state.masks.of(obj) if time_of(one) >= time]
     if len(later) == len(state.masks.of(obj)):
         raise PromptError(f"object {obj} is not there before time {time}; mark the division where it is two already")
+    from sam2_engine.splitting import components
+
     seen = state.masks.get(obj, place)
     parts = components(seen.patch)[:2] if seen is not None else []
     divided = replace(

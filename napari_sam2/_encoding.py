@@ -13,7 +13,7 @@ from sam2_engine.patches import MaskPatch
 from sam2_engine.prompts import Box, Click
 
 from ._objects import Place
-from ._state import Action, Mark, Said
+from ._state import Action, Mark, Outline, Outlined, Said
 from ._store import Planes, Source, StoredMask
 
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -60,6 +60,10 @@ def to_json(value: Any, pool: PatchPool) -> Any:
         return {"mask": [pool.number(value.patch), value.source, *numbers]}
     if isinstance(value, Said):
         return {"said": [to_json(value.marks, pool), to_json(value.base, pool), value.is_answered]}
+    if isinstance(value, Outline):
+        return {"outline": [value.kind, value.is_positive, [list(point) for point in value.points_xy]]}
+    if isinstance(value, Outlined):
+        return {"outlined": [to_json(value.outlines, pool), to_json(value.below, pool), value.stamp]}
     if isinstance(value, Action):
         return {"do": value.name, "with": {name: to_json(one, pool) for name, one in value.values.items()}}
     if isinstance(value, Mapping):
@@ -96,6 +100,11 @@ def from_json(value: Any, pool: PatchPool) -> Any:
         return Mark(*(from_json(one, pool) for one in held))
     if kind == "said":
         return Said(from_json(held[0], pool), from_json(held[1], pool), bool(held[2]))
+    if kind == "outline":
+        points = tuple((float(x), float(y)) for x, y in held[2])
+        return Outline(str(held[0]), points, bool(held[1]))
+    if kind == "outlined":
+        return Outlined(from_json(held[0], pool), from_json(held[1], pool), int(held[2]))
     if kind == "map":
         return {from_json(key, pool): from_json(one, pool) for key, one in held}
     if kind == "mask":

@@ -61,6 +61,7 @@ class InputGroup(Section):
         self.preview.setToolTip("the plane that is shown, as the model sees it")
         self.note = Words(faint=True)
         self.start_button = button("Start", "begin with this picture", self.start_wanted.emit, name="start")
+        self.start_button.setStyleSheet("font-weight: bold;")
         self._form = QFormLayout()
         self._mix = row(*self.channel_combos, stretch=(1, 1, 1))
         self._lay_out()

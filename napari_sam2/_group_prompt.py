@@ -8,19 +8,20 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QGridLayout, QWidget
 
 from ._forms import Section, add, button, row, silent
-from ._layer_sync import Tool
+from ._tools import Tool
 
 _TOOLS = (
     (Tool.POINT, "Point", "click on the object; Shift-click on what is not of it"),
     (Tool.BOX, "Box", "draw a box around the object"),
     (Tool.SCRIBBLE, "Scribble", "draw a line through the object"),
-    (Tool.MOVE, "Move", "move the view; the middle mouse button does so with every tool"),
     (Tool.POLYGON, "Polygon", "outline the object click by click, Enter ends"),
     (Tool.LASSO, "Lasso", "outline the object in one stroke"),
+    (Tool.VERTEX, "Adjust", "move the corners of a drawn outline or of a box; the mask follows"),
     (Tool.BRUSH, "Brush", "paint the object; a mask on this slice"),
     (Tool.ERASER, "Eraser", "erase parts of the mask on this slice"),
+    (Tool.MOVE, "Move", "move the view; the middle mouse button does so with every tool"),
 )
-_COLUMNS = 4
+_COLUMNS = 3
 
 
 class PromptGroup(Section):

@@ -1,13 +1,11 @@
-"""Group “Session”: saving, opening, recovering, exporting."""
+"""Group “Session”: saving, opening, exporting."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ._exporting import FORMATS
 from ._forms import Section, Words, add, button, combo, row
@@ -25,17 +23,10 @@ class SessionGroup(Section):
     """Name of a format, and a path."""
     measure_wanted = Signal()
     tracks_wanted = Signal()
-    recover_wanted = Signal(object)
-    discard_wanted = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Session and export", parent=parent)
         self.path = ""
-        self._found: Any = None
-        self.recovery_note = Words()
-        self.recover_button = button("Recover", "go on with it", lambda: self.recover_wanted.emit(self._found))
-        self.discard_button = button("Discard", "delete the copy", lambda: self.discard_wanted.emit(self._found))
-        self.recovery = QWidget()
         self.save_button = button("Save", "save the project", self.save, name="save")
         self.save_as_button = button("Save as …", "save the project in another file", self.save_as)
         self.open_button = button("Open …", "open a project on this picture", self._ask_open, name="open")
@@ -47,15 +38,6 @@ class SessionGroup(Section):
         self.tracks_button = button("Tracks", "show centres and divisions as a layer", self.tracks_wanted.emit)
         self.note = Words(faint=True)
         self._lay_out()
-        self.offer_recovery(())
-
-    def offer_recovery(self, found: Sequence[tuple[str, Any]]) -> None:
-        """Offer work that was left behind: words and what `recover_wanted` hands out."""
-        self._found = found[0][1] if found else None
-        self.recovery.setVisible(bool(found))
-        if found:
-            rest = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-            self.recovery_note.setText(f"Unsaved work was found: {found[0][0]}{rest}")
 
     def show_path(self, path: str, is_dirty: bool) -> None:
         """Where the project lies, and whether something is not in it yet."""
@@ -77,13 +59,8 @@ class SessionGroup(Section):
             self.save_wanted.emit(path if Path(path).suffix else path + PROJECT_SUFFIX)
 
     def _lay_out(self) -> None:
-        column = QVBoxLayout(self.recovery)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.recovery_note)
-        column.addLayout(row(self.recover_button, self.discard_button, stretch=(1, 1)))
         add(
             self,
-            self.recovery,
             row(self.save_button, self.save_as_button, self.open_button, stretch=(1, 1, 1)),
             self.note,
             row(self.format_combo, self.export_button, stretch=(2, 1)),

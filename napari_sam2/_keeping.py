@@ -1,4 +1,4 @@
-"""A person's work in files: saved, opened, copied while it goes on, and held against other windows."""
+"""A person's work in files: saved, copied while it goes on, and held against other windows."""
 
 from __future__ import annotations
 
@@ -6,40 +6,25 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Self
 
 from filelock import FileLock
 
-from sam2_engine.errors import SessionFileError
-from sam2_engine.session_file import fingerprint
-from sam2_engine.tracking import Tracker
-
 from ._autosave import Autosave, hold_file
-from ._desk import MakeTracker
-from ._editor import Editor
-from ._objects import ControllerSettings
-from ._picture import Picture
-from ._project import Project, check_picture, picture_facts, read_project, write_project
+from ._desk import Desk
+from ._project import Project, picture_facts, write_project
 from ._state import State
 
 
-class Keeper(Editor):
-    """The half of `Controller` that reads and writes files."""
+class Keeper:
+    """Writes a work into files."""
 
-    def __init__(
-        self,
-        picture: Picture,
-        tracker: Tracker | MakeTracker,
-        *,
-        settings: ControllerSettings | None = None,
-        model_name: str = "default",
-    ) -> None:
-        super().__init__(picture, tracker, settings=settings, model_name=model_name)
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self._file: Path | None = None
         self._hold: FileLock | None = None
         self._recovered: Path | None = None
         self._autosave: Autosave | None = None
-        self._autosaved: State | None = self._state
+        self._autosaved: State | None = desk.state
         self._autosave_lock = threading.Lock()
 
     def save(self, path: str | Path) -> None:
@@ -52,7 +37,7 @@ class Keeper(Editor):
         ExportError
             It cannot be written.
         """
-        path, state = Path(path), self._state
+        path, state = Path(path), self._desk.state
         held = None if self._file == path.resolve() else hold_file(path)
         try:
             write_project(self._project(state), path)
@@ -63,52 +48,16 @@ class Keeper(Editor):
         if held is not None:
             self._let_go()
             self._file, self._hold = path.resolve(), held
-        self._saved = state
-        self.status_changed.emit(self.status)
+        self._desk.mark_saved(state)
 
-    @classmethod
-    def open(
-        cls,
-        path: str | Path,
-        picture: Picture,
-        tracker: Tracker | MakeTracker,
-        *,
-        settings: ControllerSettings | None = None,
-        model_name: str | None = None,
-    ) -> Self:
-        """Open a project file, or what `autosave` left, on the picture it was made on.
-
-        Parameters
-        ----------
-        settings, model_name : those of the project when not given
-
-        Raises
-        ------
-        SessionFileError
-            Damaged, newer, of another picture, or open in another window.
-        """
-        path = Path(path)
-        if not path.exists():
-            raise SessionFileError(f"there is no project {path}; check the path")
-        held = hold_file(path)
-        try:
-            project = read_project(path)
-            check_picture(project, picture, path)
-            chosen = settings or project.settings
-            opened = cls(picture, tracker, settings=chosen, model_name=model_name or project.model_name)
-        except BaseException:
-            held.release()
-            raise
-        opened._take_up(project, path, held)
-        return opened
-
-    def _take_up(self, project: Project, path: Path, held: FileLock) -> None:
-        state = self._with_choices(project.state)
-        self._state, self._position, self._hold = state, project.position, held
+    def take_up(self, project: Project, path: Path, held: FileLock) -> None:
+        """Go on from a file that was read, which nobody else may open meanwhile."""
+        self._desk.take_over(project.state, project.position, is_saved=path.is_file())
+        self._hold = held
         if path.is_dir():
             self._recovered = path
         else:
-            self._file, self._saved = path.resolve(), state
+            self._file = path.resolve()
 
     def autosave(self, folder: str | Path) -> bool:
         """Bring a copy in `folder` up to date; False where it was so already. Any thread may do it.
@@ -119,7 +68,7 @@ class Keeper(Editor):
             It cannot be written.
         """
         with self._autosave_lock:
-            state = self._state
+            state = self._desk.state
             if state is self._autosaved:
                 return False
             if self._autosave is None:
@@ -144,9 +93,10 @@ class Keeper(Editor):
                 self._recovered = None
 
     def _project(self, state: State) -> Project:
-        weights = fingerprint(self._tracker.model.state_dict()) if isinstance(self._tracker, Tracker) else None
-        facts = picture_facts(self.picture)
-        return Project(state, facts, self.settings, self._model_name, weights, self._position, time.time())
+        desk = self._desk
+        facts = picture_facts(desk.picture)
+        weights = desk.walkers.fingerprint()
+        return Project(state, facts, desk.settings, desk.model_name, weights, desk.position, time.time())
 
     def _let_go(self) -> None:
         if self._hold is not None:

@@ -5,43 +5,27 @@ Layers are held by reference, so they may be renamed. THE place of what is shown
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from enum import Enum
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from sam2_engine.errors import SessionError
 
 from ._layers import Steps
+from ._mark_canvas import Drawn
 from ._mark_layers import MarkLayers
 from ._mask_layers import MaskLayers, tracks_arguments
 from ._mouse import MouseHabits
 from ._objects import Lineage, ObjectRow, Place
 from ._picture import Picture
-from ._picture_source import PictureChoice, placement, with_axis, without_axis
+from ._picture_source import PictureChoice, placement
+from ._plane_view import PlaneView
+from ._tools import MASK_TOOLS, SHAPE_TOOLS, Tool
 
 Rgba = tuple[float, float, float, float]
-
-
-class Tool(Enum):
-    """What the mouse does, and the mode of the layer that does it."""
-
-    MOVE = "pan_zoom"
-    POINT = "add"
-    BOX = "add_rectangle"
-    POLYGON = "add_polygon"
-    LASSO = "add_polygon_lasso"
-    SCRIBBLE = "add_path"
-    BRUSH = "paint"
-    ERASER = "erase"
-
-
-_SHAPE_TOOLS = (Tool.BOX, Tool.POLYGON, Tool.LASSO, Tool.SCRIBBLE)
-_MASK_TOOLS = (Tool.BRUSH, Tool.ERASER)
 
 
 class LayerSync(QObject):  # type: ignore[misc]
@@ -75,6 +59,7 @@ class LayerSync(QObject):  # type: ignore[misc]
         self._viewer, self.choice, self.picture = viewer, choice, picture
         axis = choice.channel_axis
         channel = None if axis is None else (axis, int(picture.data.shape[axis]))
+        self.view = PlaneView(viewer, picture, axis, lambda: self.marks.points)
         self._colours: dict[int, Rgba] = {}
         self.marks = MarkLayers(picture, axis, self._colour_of, wanted_object, self)
         self.masks = MaskLayers(*labels, channel, self.is_shown, lambda: viewer.dims.ndisplay == 3, self)
@@ -84,11 +69,18 @@ class LayerSync(QObject):  # type: ignore[misc]
         self._mouse = MouseHabits(viewer, lambda layer: layer in self._own)
         self._mend = self._soon(self._ensure)
         self._mode_news = self._soon(self._read_mode)
-        self._ensure()
+        self._is_connected = False
+
+    def build(self) -> Iterator[None]:
+        """Make all layers, one at a time: napari needs a while for each, and the window is to answer in between."""
+        yield from self._make()
+        self.view.show_planes()
+        viewer = self._viewer
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_moved)
         viewer.dims.events.order.connect(self._on_moved)
         viewer.layers.selection.events.active.connect(self._on_mode)
+        self._is_connected = True
 
     @property
     def layers(self) -> tuple[Any, ...]:
@@ -112,10 +104,11 @@ class LayerSync(QObject):  # type: ignore[misc]
         self.masks.close()
         self.marks.close()
         self._mouse.close()
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
-        self._viewer.dims.events.current_step.disconnect(self._on_moved)
-        self._viewer.dims.events.order.disconnect(self._on_moved)
-        self._viewer.layers.selection.events.active.disconnect(self._on_mode)
+        if self._is_connected:
+            self._viewer.layers.events.removed.disconnect(self._on_removed)
+            self._viewer.dims.events.current_step.disconnect(self._on_moved)
+            self._viewer.dims.events.order.disconnect(self._on_moved)
+            self._viewer.layers.selection.events.active.disconnect(self._on_mode)
         if remove:
             for layer in self.layers:
                 if layer in self._viewer.layers:
@@ -125,26 +118,15 @@ class LayerSync(QObject):  # type: ignore[misc]
 
     def place(self) -> Place:
         """The place that is shown."""
-        return self.picture.place_at(self._indices())
+        return self.view.place()
 
     def is_shown(self, place: Place) -> bool:
         """Whether anything of a place is to be seen now."""
-        slicing = self.picture.slicing
-        shown = set(self._viewer.dims.displayed)
-        offset = self._viewer.dims.ndim - self._ndim
-        plane = {self._axis_of_layer(axis) + offset for axis in slicing.plane}
-        return shown != plane or self.place() == place
+        return self.view.is_shown(place)
 
     def go_to(self, place: Place) -> None:
         """Show a place."""
-        at = self.picture.slicing_at(place.position).place(place.frame, np.zeros((1, 2)))
-        layer = self.marks.points
-        world = layer.data_to_world(with_axis(at, self.choice.channel_axis, self.marks.channel)[0])
-        offset = self._viewer.dims.ndim - self._ndim
-        plane = {self._axis_of_layer(axis) for axis in self.picture.slicing.plane}
-        for axis in range(self._ndim):
-            if axis not in plane and axis != self.choice.channel_axis:
-                self._viewer.dims.set_point(axis + offset, float(world[axis]))
+        self.view.go_to(place)
 
     def show_tracks(self, lineage: Lineage) -> bool:
         """Show centres and divisions as a Tracks layer; False where there are none."""
@@ -165,16 +147,18 @@ class LayerSync(QObject):  # type: ignore[misc]
         """Take over objects and their colours."""
         self._colours = {row.id: _rgba(row.colour) for row in rows}
         self.masks.show_objects(rows, active)
-        self.marks.use_pen(replace(self.marks.pen, obj=active))
+        self.marks.use_pen(replace(self.marks.canvas.pen, obj=active))
 
-    def show_prompts(self, prompts: Mapping[Place, Mapping[int, Steps]], *, everything: bool) -> None:
+    def show_prompts(
+        self, prompts: Mapping[Place, Mapping[int, Steps]], outlines: Mapping[Place, Drawn], *, everything: bool
+    ) -> None:
         """Draw marks anew: of these places, or these and no others."""
         marks = {place: {o: s[-1] for o, s in by.items() if _has_marks(s)} for place, by in prompts.items()}
-        (self.marks.show_all if everything else self.marks.show)(marks)
+        (self.marks.show_all if everything else self.marks.show)(marks, outlines)
 
     def use_label(self, is_positive: bool) -> None:
         """What new marks mean."""
-        self.marks.use_pen(replace(self.marks.pen, is_positive=is_positive))
+        self.marks.use_pen(replace(self.marks.canvas.pen, is_positive=is_positive))
 
     @property
     def tool(self) -> Tool:
@@ -189,7 +173,7 @@ class LayerSync(QObject):  # type: ignore[misc]
         SessionError
             A brush in the 3D view.
         """
-        if tool in _MASK_TOOLS and self._viewer.dims.ndisplay == 3:
+        if tool in MASK_TOOLS and self._viewer.dims.ndisplay == 3:
             raise SessionError("the brush paints in the 2D view; switch with Ctrl+Y first")
         self._tool = tool
         layer = self._layer_of(tool)
@@ -198,35 +182,28 @@ class LayerSync(QObject):  # type: ignore[misc]
         try:
             self._viewer.layers.selection.active = layer
             layer.mode = tool.value
+            if tool is Tool.VERTEX:
+                self.marks.choose_shapes(self.place())
         finally:
             self._is_switching = False
         self.tool_changed.emit(tool)
 
     def _layer_of(self, tool: Tool) -> Any:
-        if tool in _MASK_TOOLS:
+        if tool in MASK_TOOLS:
             return self.masks.work
-        return self.marks.shapes if tool in _SHAPE_TOOLS else self.marks.points
+        return self.marks.shapes if tool in SHAPE_TOOLS else self.marks.points
 
     # How it is done
-
-    @property
-    def _ndim(self) -> int:
-        return self.picture.ndim + (self.choice.channel_axis is not None)
-
-    def _axis_of_layer(self, axis: int) -> int:
-        channel = self.choice.channel_axis
-        return axis + 1 if channel is not None and axis >= channel else axis
-
-    def _indices(self) -> tuple[float, ...]:
-        """Index on every axis of the picture."""
-        at = np.asarray(self.masks.work.world_to_data(self._viewer.dims.point), float)[None]
-        return tuple(without_axis(at, self.choice.channel_axis)[0])
 
     def _colour_of(self, obj: int) -> Rgba:
         return self._colours.get(obj, (0.6, 0.6, 0.6, 1.0))
 
     def _ensure(self) -> None:
-        """Make the layers that are not there."""
+        """Make the layers that are not there, at once."""
+        for _ in self._make():
+            pass
+
+    def _make(self) -> Iterator[None]:
         place = placement(self.choice)
         masks, marks, viewer = self.masks, self.marks, self._viewer
         there = {id(layer) for layer in viewer.layers}
@@ -234,18 +211,23 @@ class LayerSync(QObject):  # type: ignore[misc]
             finished, work, points, shapes = masks.finished, masks.work, marks.points, marks.shapes
             if id(finished) not in there:
                 finished = viewer.add_labels(**masks.finished_arguments(), **place)
+                yield
             if id(work) not in there:
                 work = viewer.add_labels(**masks.work_arguments(), **place)
+                yield
             if id(shapes) not in there:
-                shapes = viewer.add_shapes(**marks.shapes_arguments(), **place)
+                shapes = viewer.add_shapes(**marks.canvas.shapes_arguments(), **place)
+                yield
             if id(points) not in there:
-                points = viewer.add_points(**marks.points_arguments(), **place)
+                points = viewer.add_points(**marks.canvas.points_arguments(), **place)
+                yield
             for layer in (work, shapes, points):
                 if not any(layer is one for one in self._own):
                     layer.events.mode.connect(self._on_mode)
             masks.take(work, finished)
             marks.take(points, shapes)
             self._order((finished, work, shapes, points))
+        yield
         self.use_tool(self._tool)
 
     def _order(self, wanted: tuple[Any, ...]) -> None:
@@ -289,10 +271,7 @@ class LayerSync(QObject):  # type: ignore[misc]
     def _on_moved(self, _: Any) -> None:
         if self._is_changing:
             return
-        channel = self.choice.channel_axis
-        if channel is not None:
-            offset = self._viewer.dims.ndim - self._ndim
-            self.marks.follow_channel(float(self._viewer.dims.current_step[channel + offset]))
+        self.marks.follow_channel(self.view.channel())
         self.moved.emit()
 
     def _changing(self) -> Any:

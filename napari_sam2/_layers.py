@@ -115,20 +115,30 @@ def prompts_from_layers(
     """
     marks: dict[tuple[ObjectId, int], list[_Mark]] = {}
     for layer in (points, shapes):
-        if layer is None:
-            continue
-        parts, kinds = _parts(layer)
-        objects = _column(layer.features, OBJECT_COLUMN, len(parts))
-        labels = _column(layer.features, LABEL_COLUMN, len(parts))
-        for part, kind, obj, label in zip(parts, kinds, objects, labels, strict=True):
-            frame, points_xy = slicing.locate(_on_picture(part, layer.grid, grid, slicing.ndim))
-            if frame is not None:
-                key = (default_object if obj is None else obj, frame)
-                marks.setdefault(key, []).append(_Mark(kind, points_xy, _is_positive(label)))
+        if layer is not None:
+            _gather(marks, slicing, layer, grid, default_object)
     return {
         (obj, frame): _steps(found, slicing.size, f"object {obj!r}, frame {frame}")
         for (obj, frame), found in marks.items()
     }
+
+
+def _gather(
+    marks: dict[tuple[ObjectId, int], list[_Mark]],
+    slicing: Slicing,
+    layer: PointMarks | ShapeMarks,
+    grid: Grid | None,
+    default_object: ObjectId,
+) -> None:
+    """Add the marks of a layer, by object and frame."""
+    parts, kinds = _parts(layer)
+    objects = _column(layer.features, OBJECT_COLUMN, len(parts))
+    labels = _column(layer.features, LABEL_COLUMN, len(parts))
+    for part, kind, obj, label in zip(parts, kinds, objects, labels, strict=True):
+        frame, points_xy = slicing.locate(_on_picture(part, layer.grid, grid, slicing.ndim))
+        if frame is not None:
+            key = (default_object if obj is None else obj, frame)
+            marks.setdefault(key, []).append(_Mark(kind, points_xy, _is_positive(label)))
 
 
 def layers_from_prompts(
@@ -297,12 +307,18 @@ def _spread(points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.interp(at, along, points_xy[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def _drawn_mask(marks: Sequence[_Mark], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
+def covered(kind: str, points_xy: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels ``[H, W]`` inside a polygon, or inside the ellipse of a rectangle given by its corners ``[4, 2]``."""
     draw: Any = import_module("skimage.draw")  # without types
+    outline = points_xy[:, ::-1]
+    inside: NDArray[np.bool_] = _ellipse(outline, size) if kind == "ellipse" else draw.polygon2mask(size, outline)
+    return inside
+
+
+def _drawn_mask(marks: Sequence[_Mark], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
     mask = np.zeros(size, bool)
     for mark in marks:
-        outline = mark.points_xy[:, ::-1]
-        part = _ellipse(outline, size) if mark.kind == "ellipse" else draw.polygon2mask(size, outline)
+        part = covered(mark.kind, mark.points_xy, size)
         mask = mask | part if mark.is_positive else mask & ~part
     if not mask.any():
         raise PromptError(f"{where}: the drawn shapes cover no pixel; delete them or draw them inside the picture")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sam2_engine.looking import WindowChoice
+from sam2_engine.legs import Way
+
+if TYPE_CHECKING:
+    from sam2_engine.looking import WindowChoice
 
 ObjectState = Literal["empty", "prompted", "tracked", "finished"]
 
@@ -92,6 +95,16 @@ class Progress:
     total: int
     place: Place | None
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where to go: frames ``first`` to ``last``; `again` also where masks still hold."""
+
+    first: int
+    last: int
+    way: Way = "both"
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

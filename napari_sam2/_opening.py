@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Generator
-from datetime import datetime
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from sam2_engine.errors import EngineError
 
+from ._copies import Copies
+from ._objects import Progress
 from ._picture_source import PictureChoice, picture_of
-from ._settings import PLUGIN, Settings
+from ._settings import Settings
 from ._work import Work
 from ._worker import Job, Urgency, Worker
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from ._controller import Controller
     from ._group_input import InputGroup
 
-logger = logging.getLogger(__name__)
+
+LEFT_BEHIND = "sam2-tools: left behind"
+"""Key in a layer's metadata: the layer shows work that was put away."""
 
 
 class Opener(QObject):  # type: ignore[misc]
@@ -38,8 +40,8 @@ class Opener(QObject):  # type: ignore[misc]
 
     opened = Signal(object)
     """A `Work` to go on with."""
-    found = Signal(object)
-    """Copies that were left behind: words and what `recover` takes, the newest first."""
+    forgot = Signal(object)
+    """A `Work` that is no longer there."""
     failed = Signal(object)
     told = Signal(str)
 
@@ -53,20 +55,18 @@ class Opener(QObject):  # type: ignore[misc]
     ) -> None:
         super().__init__(parent)
         self._viewer, self._worker, self._settings = viewer, worker, settings
-        self._folder = autosave_folder
+        self.copies = Copies(worker, autosave_folder, self)
         self._trackers: dict[tuple[str, str], Tracker] = {}
         self.works: list[Work] = []
+        self._building: Work | None = None
+        self._is_reading = False
         self.give_up = False
         """A person said that unsaved work may go."""
 
     @property
-    def folder(self) -> Path:
-        """Where automatic copies go."""
-        if self._folder is None:
-            import platformdirs
-
-            self._folder = Path(platformdirs.user_state_path(PLUGIN, appauthor=False)) / "autosave"
-        return self._folder
+    def is_busy(self) -> bool:
+        """Whether a file is being read, or the layers of a work are being made."""
+        return self._is_reading or self._building is not None
 
     @property
     def unsaved(self) -> list[Work]:
@@ -78,67 +78,69 @@ class Opener(QObject):  # type: ignore[misc]
         try:
             work = self._known(choice)
             if work is None:
-                work = self._made(choice, self._new_controller(choice, weights, device))
-            else:
-                work.controller.use_picture(picture_of(choice))
-                work.choice = choice
+                self._take_on(choice, self._new_controller(choice, weights, device), self._loaded)
+                return
+            work.controller.use_picture(picture_of(choice))
+            work.choice = choice
         except EngineError as error:
             self.failed.emit(error)
             return
         self.opened.emit(work)
-        self._worker.submit(Job("loading the model", work.controller.load_steps, Urgency.IDLE, "load"))
+        self._loaded(work)
 
     def open(self, path: str, choice: PictureChoice, weights: str, device: str, *, is_copy: bool = False) -> None:
-        """Open a project, or an automatic copy, on this picture."""
-        from ._controller import Controller
-
+        """Open a project, or an automatic copy, on this picture; it is read by the worker."""
         earlier = self._known(choice)
         if earlier is not None and earlier in self.unsaved:
             self.failed.emit(_unsaved(earlier))
             return
         try:
-            if earlier is not None:
-                self._forget(earlier)
-            controller = Controller.open(path, picture_of(choice), self._tracker_of(weights, device))
+            picture = picture_of(choice)
         except EngineError as error:
             self.failed.emit(error)
             return
-        work = self._made(choice, controller)
-        work.path = "" if is_copy else path
-        self.opened.emit(work)
-        self.told.emit(f"Opened {Path(path).name}: {len(controller.objects)} objects.")
+        if earlier is not None:
+            # Its file may be the one that is opened, which nobody else may hold then.
+            self._forget(earlier)
+        tracker = self._tracker_of(weights, device)
+
+        def steps() -> Generator[Progress, None, Controller]:
+            from ._controller import Controller
+
+            yield Progress(0, 0, None, "reading")
+            try:
+                return Controller.open(path, picture, tracker)
+            except BaseException:
+                self._is_reading = False
+                raise
+
+        def opened(work: Work) -> None:
+            work.path = "" if is_copy else path
+            self.told.emit(f"Opened {Path(path).name}: {len(work.controller.objects)} objects.")
+            self._loaded(work)
+            if is_copy:
+                self.copies.look()  # it is held now, and no longer offered
+
+        self._is_reading = True
+        title = f"opening {Path(path).name}"
+        self._worker.submit(Job(title, steps, Urgency.ANSWER, "open", partial(self._take_on, choice, then=opened)))
 
     def use_model(self, work: Work | None, weights: str, device: str) -> None:
         """Go on with another model; objects stay."""
         if work is None:
             return
-        work.controller.use_tracker(self._tracker_of(weights, device), weights)
+        try:
+            work.controller.use_tracker(self._tracker_of(weights, device), weights)
+        except EngineError as error:
+            self.failed.emit(error)
+            return
         self._worker.submit(Job("loading the model", work.controller.load_steps, Urgency.ANSWER, "load"))
 
     # Copies
 
     def keep_copies(self) -> None:
         """Bring automatic copies up to date."""
-        for work in self.works:
-            if work.controller.objects:
-                work.autosave(self.folder)
-
-    def look_for_copies(self) -> None:
-        """Say which copies were left behind by a window that did not close properly; looked for by the worker.
-
-        The first time, this also brings in the engine, which takes seconds that nobody should wait for at Start.
-        """
-        self._worker.submit(Job("getting ready", self._listed, Urgency.CHORE, "copies", self.found.emit))
-
-    def _listed(self) -> Generator[None, None, list[tuple[str, Any]]]:
-        from ._controller import recoverable
-
-        yield
-        try:
-            return [(_copy_words(one), one) for one in recoverable(self.folder)]
-        except (EngineError, OSError) as error:
-            logger.warning("automatic copies in %s cannot be listed: %s", self.folder, error)
-            return []
+        self.copies.keep(self.works)
 
     def recover(self, copy: Any, group: InputGroup, weights: str, device: str) -> None:
         """Open a copy on the picture it was made on, or on the one that is chosen."""
@@ -150,34 +152,68 @@ class Opener(QObject):  # type: ignore[misc]
             self.told.emit(f"Open the picture “{copy.picture}” first, then press Recover again.")
             return
         self.open(str(copy.path), choice, weights, device, is_copy=True)
-        self.look_for_copies()
 
-    def discard(self, copy: Any) -> None:
-        """Delete a copy."""
-        try:
-            copy.discard()
-        except (EngineError, OSError) as error:
-            self.failed.emit(error)
-        self.look_for_copies()
+    def close(self, *, keep_all: bool = False) -> None:
+        """Let go of everything; copies of unsaved work stay unless a person gave it up.
 
-    def close(self) -> None:
-        """Let go of everything; copies of unsaved work stay unless a person gave it up."""
+        With `keep_all` those of saved work stay as well. Layers stay in any case, to be looked at.
+        """
         for work in self.works:
-            work.close(keep_copy=work in self.unsaved and not self.give_up)
+            keeps = work in self.unsaved and not self.give_up
+            work.close(keep_copy=keeps or (keep_all and bool(work.controller.objects)))
+            for layer in work.layers.layers:
+                layer.metadata[LEFT_BEHIND] = (id(layer), id(work.choice.layer))
         self.works = []
+
+    def put_away(self) -> list[str]:
+        """Bring the automatic copies of all work up to date, now, and let go of it; gives the names of the pictures."""
+        kept = [work for work in self.works if work.controller.objects]
+        for work in kept:
+            work.controller.autosave(self.copies.folder)
+        names = [work.controller.picture.name for work in kept]
+        self.close(keep_all=True)
+        return names
 
     # How it is done
 
     def _known(self, choice: PictureChoice) -> Work | None:
         return next((work for work in self.works if work.choice.is_same_place == choice.is_same_place), None)
 
-    def _made(self, choice: PictureChoice, controller: Controller) -> Work:
+    def _take_on(self, choice: PictureChoice, controller: Controller, then: Callable[[Work], object]) -> None:
+        """Make the layers of a new work, one in each turn of the window's loop, then go on with it."""
+        remove_left_behind(self._viewer, choice.layer)
         work = Work(self._viewer, choice, controller, self._worker, self._settings, self)
         self.works.append(work)
-        return work
+        self._is_reading = False
+        self._build(work, work.build(), then)
+
+    def _build(self, work: Work, steps: Iterator[None], then: Callable[[Work], object]) -> None:
+        if work not in self.works:
+            self._building = None  # it was given up meanwhile
+            return
+        self._building = work
+        try:
+            next(steps)
+        except StopIteration:
+            self._building = None
+            self.opened.emit(work)
+            then(work)
+        except Exception as error:  # of any kind: it is shown to the person, who may begin again
+            self._building = None
+            self._forget(work)
+            self.failed.emit(error)
+        else:
+            QTimer.singleShot(0, partial(self._build, work, steps, then))
+
+    def _loaded(self, work: Work) -> None:
+        """Load the model of a work, and try it on the slice that is shown."""
+        is_warm = self._settings["prompting.live"] and self._settings["prompting.encode_ahead"]
+        steps = partial(work.controller.load_steps, work.layers.place() if is_warm else None)
+        self._worker.submit(Job("loading the model", steps, Urgency.IDLE, "load"))
 
     def _forget(self, work: Work) -> None:
         self.works.remove(work)
+        self.forgot.emit(work)
         work.close(keep_copy=False, remove_layers=True)
         work.deleteLater()
 
@@ -202,6 +238,12 @@ class Opener(QObject):  # type: ignore[misc]
         return self._trackers[key]
 
 
+def remove_left_behind(viewer: Any, image: Any) -> None:
+    """Take away layers of a work on this image that was put away; a duplicate that somebody made of one stays."""
+    for layer in [one for one in viewer.layers if one.metadata.get(LEFT_BEHIND) == (id(one), id(image))]:
+        viewer.layers.remove(layer)
+
+
 def _unsaved(work: Work) -> EngineError:
     from sam2_engine.errors import SessionError
 
@@ -209,8 +251,3 @@ def _unsaved(work: Work) -> EngineError:
     return SessionError(
         f"there are {count} unsaved objects on {work.controller.picture.name!r} already; save them first, then open"
     )
-
-
-def _copy_words(copy: Any) -> str:
-    when = datetime.fromtimestamp(copy.saved_at)
-    return f"“{copy.picture}”, {when:%d %b %H:%M}, {copy.num_objects} objects"

@@ -5,10 +5,9 @@ Planes are read one at a time, when they are needed.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_engine.errors import FramesError, ShapeError
-from sam2_engine.pixels import Range, as_picture, mixed, picture_preview, sampled_range
+from sam2_engine.pixels import Range, as_picture, picture_preview
 
 from ._objects import Place
+from ._picture_planes import ChannelStack, PictureFrames, PicturePlanes
 from ._slicing import Grid, Slicing, slice_along
 
 Contrast = Literal["model", "percentile", "minmax", "limits"]
 
 MAX_CHANNELS = 3
-SAMPLED_PLANES = 9
-FINGERPRINT_PLANES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +48,7 @@ class Picture:
     name : of the layer
     path : of the file it was read from, where there is one
     other_paths : likewise for each of `others`
+    channel_names : of all channels, where they have names
 
     Raises
     ------
@@ -74,6 +73,7 @@ class Picture:
     name: str = ""
     path: str | None = None
     other_paths: tuple[str | None, ...] = ()
+    channel_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_channels()
@@ -92,7 +92,7 @@ class Picture:
         """Length of each axis."""
         lengths = tuple(int(length) for length in self.data.shape)
         lengths = lengths[:-1] if self.rgb else lengths
-        return tuple(length for axis, length in enumerate(lengths) if axis != self._channel)
+        return tuple(length for axis, length in enumerate(lengths) if axis != self.channel_position)
 
     @property
     def ndim(self) -> int:
@@ -197,46 +197,28 @@ class Picture:
         return () if count == 1 and not self.channels else self.channels or tuple(range(min(count, MAX_CHANNELS)))
 
     @cached_property
+    def planes(self) -> PicturePlanes:
+        """Reads the pixels."""
+        return PicturePlanes(self)
+
+    @property
     def ranges(self) -> tuple[Range, ...] | None:
         """Black and white of every chosen channel, from a few planes; None where the model decides."""
-        if self.contrast == "limits":
-            return tuple(Range(float(low), float(high)) for low, high in self.limits)
-        if self.contrast == "model" and len(self.chosen) < 2:
-            return None
-        kind: Any = "minmax" if self.contrast == "minmax" else "percentile"
-        places = self._sampled_places()
-        if self.rgb:
-            return (sampled_range([self._planes(place)[0] for place in places], kind),)
-        planes = [self._planes(place) for place in places]
-        return tuple(sampled_range([row[number] for row in planes], kind) for number in range(len(planes[0])))
-
-    def plane(self, place: Place) -> NDArray[Any]:
-        """What the model sees of a place, ``[H, W]`` in the picture's dtype or ``[H, W, 3]``."""
-        planes = self._planes(place)
-        if self.ranges is None or len(planes) == 1:
-            return planes[0]
-        return mixed(planes, self.ranges)
-
-    def raw_planes(self, place: Place) -> tuple[NDArray[Any], ...]:
-        """The chosen channels of a place as they are, ``[H, W]`` each; RGB as one ``[H, W, 3]``."""
-        return self._planes(place)
+        return self.planes.ranges
 
     @property
     def span(self) -> Range | None:
         """Black and white of what `plane` gives; None where the model decides."""
-        if self.ranges is None:
-            return None
-        return self.ranges[0] if len(self.ranges) == 1 else Range(0.0, 255.0)
+        return self.planes.span
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """A short name for the content, from a few planes; the same whatever channels are chosen."""
-        digest = hashlib.sha256(f"{self.shape} {np.dtype(self.data.dtype)}".encode())
-        places = self._sampled_places(FINGERPRINT_PLANES)
-        for place in places:
-            plane = replace(self, channels=(), others=(), contrast="model", limits=())._planes(place)[0]
-            digest.update(np.ascontiguousarray(plane[::8, ::8]).tobytes())
-        return digest.hexdigest()[:16]
+        return self.planes.fingerprint
+
+    def plane(self, place: Place) -> NDArray[Any]:
+        """What the model sees of a place, ``[H, W]`` in the picture's dtype or ``[H, W, 3]``."""
+        return self.planes.seen(place)
 
     def frames(self, position: tuple[int, ...] = ()) -> PictureFrames:
         """The planes along the followed axis, for the engine."""
@@ -246,6 +228,18 @@ class Picture:
         """The whole plane as the model sees it, ``[side, side, 3]``, to look at."""
         return picture_preview(as_picture(self.plane(place)), side, self.span)
 
+    @property
+    def intensities(self) -> tuple[Any, int | None]:
+        """All channels as one array, whether the model sees them or not, and its axis of channels."""
+        if self.others:
+            return ChannelStack((self.data, *self.others)), 0
+        return self.data, -1 if self.rgb else self.channel_axis
+
+    @property
+    def channel_position(self) -> int | None:
+        """The axis of channels, counted from the start."""
+        return None if self.channel_axis is None else self.channel_axis % (self.data.ndim - self.rgb)
+
     # How it is done
 
     @property
@@ -253,12 +247,8 @@ class Picture:
         return None if self.frame_axis is None else self.frame_axis % self.ndim
 
     @property
-    def _channel(self) -> int | None:
-        return None if self.channel_axis is None else self.channel_axis % (self.data.ndim - self.rgb)
-
-    @property
     def _num_channels(self) -> int:
-        return (1 if self._channel is None else int(self.data.shape[self._channel])) + len(self.others)
+        return (1 if self.channel_position is None else int(self.data.shape[self.channel_position])) + len(self.others)
 
     def _check_channels(self) -> None:
         if len(self.channels) > MAX_CHANNELS:
@@ -267,51 +257,8 @@ class Picture:
             raise FramesError(f"channels are 0 to {self._num_channels - 1}, got {self.channels}")
         if self.rgb and (self.channel_axis is not None or self.others):
             raise ShapeError("an RGB picture has no further channels; give channel_axis and others for grey ones only")
-        if self._channel is not None and self.others:
+        if self.channel_position is not None and self.others:
             raise ShapeError("channels come along one axis or as further arrays, not both; leave out one of them")
         for other in self.others:
             if tuple(other.shape) != tuple(self.data.shape):
                 raise ShapeError(f"all channels need one shape, got {tuple(self.data.shape)} and {tuple(other.shape)}")
-
-    def _sampled_places(self, count: int = SAMPLED_PLANES) -> list[Place]:
-        positions = self.positions
-        total = len(positions) * self.num_frames
-        chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
-        return [Place(positions[number // self.num_frames], int(number % self.num_frames)) for number in chosen]
-
-    def _planes(self, place: Place) -> tuple[NDArray[Any], ...]:
-        slicing = self.slicing_at(place.position)
-        index: list[Any] = list(slicing.index(place.frame))
-        arrays = [self.data, *self.others]
-        if self._channel is not None:
-            keys = [(self.data, (*index[: self._channel], one, *index[self._channel :])) for one in self.chosen or (0,)]
-        else:
-            keys = [(arrays[one], tuple(index)) for one in self.chosen or (0,)]
-        turned = slicing.plane[0] > slicing.plane[1]
-        planes = [np.asarray(array[key]) for array, key in keys]
-        return tuple(np.swapaxes(plane, 0, 1) if turned else plane for plane in planes)
-
-
-class PictureFrames:
-    """The planes of a picture along the followed axis, as the engine takes them."""
-
-    def __init__(self, picture: Picture, position: tuple[int, ...]) -> None:
-        picture.slicing_at(position)
-        self._picture = picture
-        self.position = position
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of every plane."""
-        return self._picture.size
-
-    @property
-    def span(self) -> Range | None:
-        """Intensities that become black and white; None where the engine is to find them."""
-        return self._picture.span
-
-    def __len__(self) -> int:
-        return self._picture.num_frames
-
-    def __getitem__(self, frame: int, /) -> NDArray[Any]:
-        return self._picture.plane(Place(self.position, frame))

@@ -73,7 +73,12 @@ def axis_names(layer: Any) -> tuple[str, ...]:
 
 def guess_channel_axis(layer: Any) -> int | None:
     """The axis named as that of channels."""
-    named = [axis for axis, name in enumerate(axis_names(layer)) if name.strip().lower() in _CHANNEL_NAMES]
+    return channel_axis_of(axis_names(layer))
+
+
+def channel_axis_of(names: Sequence[str]) -> int | None:
+    """The axis named as that of channels, among names of axes."""
+    named = [axis for axis, name in enumerate(names) if str(name).strip().lower() in _CHANNEL_NAMES]
     return named[0] if named else None
 
 
@@ -136,6 +141,8 @@ def picture_of(choice: PictureChoice) -> Picture:
         units=tuple(units[axis] for axis in kept) if len(units) == layer.ndim else (),
         name=layer.name,
         path=_path_of(layer),
+        other_paths=tuple(_path_of(other) for other in choice.others),
+        channel_names=tuple(one.name for one in (layer, *choice.others)) if choice.others else (),
     )
 
 

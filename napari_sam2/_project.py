@@ -26,8 +26,8 @@ from ._picture import Picture
 from ._state import Action, State, Thing
 from ._store import MaskStore
 
-FORMAT = 1
-"""Newest format of project files."""
+FORMAT = 2
+"""Newest format of project files; 2 brought outlines."""
 
 DOCUMENT = "project.json"
 MARKS = "marks.bin"
@@ -103,6 +103,7 @@ def document(project: Project, masks: Mapping[int, str], pool: PatchPool) -> byt
         "objects": [{"id": obj, **asdict(thing)} for obj, thing in state.things.items()],
         "masks": {str(obj): member for obj, member in masks.items()},
         "said": said,
+        "outlined": [[obj, to_json(place, pool), to_json(one, pool)] for (obj, place), one in state.outlined.items()],
         "journal": [to_json(action, pool) for action in state.journal],
     }
     return json.dumps(content, ensure_ascii=False, indent=1).encode()
@@ -186,6 +187,7 @@ def _project(read: Callable[[str], bytes], path: Path) -> Project:
         int(content["next"][0]),
         int(content["next"][1]),
         tuple(from_json(action, pool) for action in content["journal"]),
+        {(int(obj), from_json(place, pool)): from_json(one, pool) for obj, place, one in content.get("outlined", [])},
     )
     return Project(
         state,

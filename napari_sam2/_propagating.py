@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sam2_engine.errors import SessionError
-from sam2_engine.legs import Leg, Way, plan_legs
+from sam2_engine.legs import Leg, plan_legs
 from sam2_engine.patches import EMPTY_PATCH, MaskPatch
 from sam2_engine.prompts import ObjectId
 from sam2_engine.walking import Answer, Stride
@@ -15,22 +15,12 @@ from sam2_engine.walking import Answer, Stride
 from ._answering import answer
 from ._desk import Desk, Run, with_action
 from ._editing import stamps_around
-from ._objects import Place, Progress
+from ._objects import Place, Progress, Range
 from ._state import Action, State
 from ._store import StoredMask
 
 Between = Mapping[int, Mapping[int, tuple[int, int]]]
 """Object → frame → stamps of the anchors around it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Where to go: frames ``first`` to ``last``; `again` also where masks still hold."""
-
-    first: int
-    last: int
-    way: Way = "both"
-    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def _choose(controller: Controller, values: Values, tracker: Any) -> Iterator[Pr
 
 def _mark(controller: Controller, values: Values) -> None:
     place: Place = values["place"]
-    controller.edit(lambda state: _editing.mark(state, place, {**_marks_on(state, place), **values["marked"]})[0])
+    controller.desk.edit(lambda state: _editing.mark(state, place, {**_marks_on(state, place), **values["marked"]})[0])
 
 
 def _marks_on(state: State, place: Place) -> dict[int, tuple[Mark, ...]]:
@@ -86,7 +86,7 @@ def _answer(controller: Controller, values: Values, _: Any) -> Iterator[Progress
     place, obj = values["place"], values["obj"]
     said = controller.state.said[obj, place]
     yield Progress(0, 1, place, "answering")
-    _answering.fill_in(controller, obj, place, said, _answering.find(controller, obj, place, said))
+    _answering.fill_in(controller.desk, obj, place, said, _answering.find(controller.desk, obj, place, said))
 
 
 def _propagate(controller: Controller, values: Values, _: Any) -> Iterator[Progress]:
@@ -99,21 +99,21 @@ def _propagate(controller: Controller, values: Values, _: Any) -> Iterator[Progr
         anchors[obj] = [frame for frame, mask in along.items() if mask.is_anchor and not mask.patch.is_empty]
         between[obj] = _editing.stamps_around(along, range(controller.picture.num_frames))
     plan = Plan(position, legs, anchors, between)
-    with controller.run("Propagating") as run:
-        yield from _propagating.walk(controller, run, plan, 0, 0, plan.num_steps)
+    with controller.desk.run("Propagating") as run:
+        yield from _propagating.walk(controller.desk, run, plan, 0, 0, plan.num_steps)
         given_up = {obj: frames for obj, frames in values["given_up"]}
-        _propagating.give_up(controller, run, plan, given_up)
+        _propagating.give_up(controller.desk, run, plan, given_up)
 
 
 def _seed(controller: Controller, values: Values, _: Any) -> Iterator[Progress]:
-    with controller.run("Carrying on") as run:
+    with controller.desk.run("Carrying on") as run:
         yield Progress(0, 1, None, "carrying")
-        _carrying.seed(controller, run, values["ids"], values["start"], values["goal"])
+        _carrying.seed(controller.desk, run, values["ids"], values["start"], values["goal"])
 
 
 def _take_labels(controller: Controller, values: Values) -> None:
-    with controller.run("Reading labels") as run:
-        _reshaping.give_labels(controller, values["place"], values["given"], run.step)
+    with controller.desk.run("Reading labels") as run:
+        _reshaping.give_labels(controller.desk, values["place"], values["given"], run.step)
 
 
 def _split(controller: Controller, values: Values, _: Any) -> Iterator[Progress]:
@@ -123,15 +123,19 @@ def _split(controller: Controller, values: Values, _: Any) -> Iterator[Progress]
 def _paint(controller: Controller, values: Values) -> None:
     overwrite = controller.settings.overlap == "overwrite"
     place, label, patch = values["place"], values["label"], values["patch"]
-    controller.edit(
+    controller.desk.edit(
         lambda state: _editing.paint(state, place, label, patch, overwrite=overwrite).did("paint", **values)
     )
+
+
+def _outline(controller: Controller, values: Values) -> None:
+    controller.outline(values["obj"], values["place"], values["outlines"])
 
 
 def _add_mask(controller: Controller, values: Values) -> None:
     overwrite = controller.settings.overlap == "overwrite"
     obj, place, patch = values["obj"], values["place"], values["patch"]
-    controller.edit(
+    controller.desk.edit(
         lambda state: _editing.give(state, obj, place, patch, overwrite=overwrite).did("add_mask", **values)
     )
 
@@ -153,6 +157,7 @@ _DEEDS: Mapping[str, Deed] = {
     "set_prompts": _quick(_mark),
     "clear_prompts": _quick(lambda controller, values: controller.clear_prompts(values["obj"], values["place"])),
     "add_mask": _quick(_add_mask),
+    "outline": _quick(_outline),
     "paint": _quick(_paint),
     "take_labels": _quick(_take_labels),
     "answer": _answer,

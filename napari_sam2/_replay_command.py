@@ -167,13 +167,14 @@ def _result(content: Project, picture: Picture, state: Any, used: Mapping[str, T
     *_, (name, tracker) = [("none", None), *used.items()]
     if tracker is not None and content.weights not in (None, fingerprint(tracker.model.state_dict())):
         notes.append(f"the weights {name!r} are not those that the project was made with")
+    intensities, channel_axis = picture.intensities
     return Replayed(
         labels=_all_labels(picture, state),
         saved=_all_labels(picture, content.state),
         space=space_of(picture),
         parents={obj: thing.parent for obj, thing in state.things.items() if thing.parent is not None},
-        image=picture.data,
-        channel_axis=-1 if picture.rgb else picture.channel_axis,
+        image=intensities,
+        channel_axis=channel_axis,
         num_actions=len(content.journal),
         num_objects=len(state.things),
         model=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer
@@ -11,12 +12,16 @@ from sam2_engine.errors import EngineError
 
 from ._picture_source import picture_of
 from ._view import fixed_axis_title, followed_axis, strip_content, worth_correcting
+from ._worker import Job, Urgency
 
 if TYPE_CHECKING:
     from ._objects import Status
+    from ._picture import Picture
     from ._widget import Sam2Widget
 
 QUICK_MS = 200
+PREVIEW_PIXELS = 192
+
 SLOW_MS = 500
 """Lists that are long to make are made this often at most."""
 
@@ -41,6 +46,12 @@ class Showing(QObject):  # type: ignore[misc]
         self._quick.timeout.connect(self._show_status)
         self._status: Status | None = None
         self._slider: Any = None
+        self._preview_of: tuple[Any, Picture] | None = None
+
+    def close(self) -> None:
+        """Draw nothing any more."""
+        for timer in (self._list, self._preview, self._quick):
+            timer.stop()
 
     def everything(self) -> None:
         """All groups."""
@@ -151,8 +162,6 @@ class Showing(QObject):  # type: ignore[misc]
         if self._status is None:
             return
         self._widget.state.say(self._status.sentence)
-        if self._status.total:
-            self._widget.state.show_progress(self._status.done, self._status.total)
 
     def _doubtful(self) -> None:
         work = self._widget.work
@@ -161,17 +170,33 @@ class Showing(QObject):  # type: ignore[misc]
 
     def _draw_preview(self) -> None:
         choice = self._widget.input.choice
-        if choice is None or not self._widget.input.is_open:
+        if choice is None or not self._widget.input.is_open or self._widget.is_closed:
             return
         try:
-            picture = picture_of(choice)
-            shown = [int(step) for step in self._widget.viewer.dims.current_step]
-            offset = len(shown) - choice.layer.ndim
-            kept = [shown[offset + axis] for axis in range(choice.layer.ndim) if axis != choice.channel_axis]
-            self._widget.input.show_preview(picture.model_input(picture.place_at(kept), 192))
+            picture = self._looked_at(picture_of(choice))
         except EngineError as error:
             self._widget.input.show_preview(None)
             self._widget.state.complain(str(error))
+            return
+        shown = [int(step) for step in self._widget.viewer.dims.current_step]
+        offset = len(shown) - choice.layer.ndim
+        kept = [shown[offset + axis] for axis in range(choice.layer.ndim) if axis != choice.channel_axis]
+        place = picture.place_at(kept)
+
+        def steps() -> Generator[None, None, Any]:
+            yield  # reading the plane may take long, and so may PyTorch
+            return picture.model_input(place, PREVIEW_PIXELS)
+
+        show = self._widget.input.show_preview
+        self._widget.worker.submit(Job("looking at the plane", steps, Urgency.CHORE, "preview", show))
+
+    def _looked_at(self, picture: Picture) -> Picture:
+        """The picture of the last preview where it is the same: what is black and white takes a while to find."""
+        facts = (*(id(one) for one in (picture.data, *picture.others)), picture.frame_axis, picture.channel_axis)
+        key = (*facts, picture.channels, picture.contrast, picture.limits)
+        if self._preview_of is None or self._preview_of[0] != key:
+            self._preview_of = (key, picture)
+        return self._preview_of[1]
 
 
 def _is_visible(widget: Any) -> bool:

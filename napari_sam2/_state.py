@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,6 +62,37 @@ class Said:
     is_answered: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A shape that a person drew around an object, or around what is not of it.
+
+    Attributes
+    ----------
+    kind : ``polygon``, or ``ellipse``, given by the corners of its rectangle
+    points_xy : (x, y) of each corner, in image pixels
+    """
+
+    kind: str
+    points_xy: tuple[tuple[float, float], ...]
+    is_positive: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlined:
+    """What was outlined of an object on a place, see `_outlines`.
+
+    Attributes
+    ----------
+    outlines : one after the other
+    below : the mask that was there before
+    stamp : of the mask that they made
+    """
+
+    outlines: tuple[Outline, ...]
+    below: StoredMask | None
+    stamp: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Action:
     """Something that was done, for replaying it; what it holds can be written as JSON (see `_encoding`)."""
@@ -85,6 +116,7 @@ class State:
     active : the object that prompts go to
     next_id, next_stamp : numbers that were never used
     journal : everything that was done to come here
+    outlined : (object, place) → outlines
     """
 
     things: Mapping[int, Thing] = field(default_factory=dict)
@@ -94,6 +126,7 @@ class State:
     next_id: int = 1
     next_stamp: int = 1
     journal: tuple[Action, ...] = ()
+    outlined: Mapping[SaidKey, Outlined] = field(default_factory=dict)
 
     # Questions
 
@@ -172,6 +205,11 @@ class State:
                 said[key] = one
         return replace(self, said=said)
 
+    def with_outlined(self, changes: Mapping[SaidKey, Outlined | None]) -> State:
+        """Outlines replaced, or taken away where None."""
+        kept = {key: one for key, one in self.outlined.items() if key not in changes}
+        return replace(self, outlined={**kept, **{key: one for key, one in changes.items() if one is not None}})
+
     def with_masks(self, changes: Changes, *, overwrite: bool = False) -> State:
         """Masks replaced or forgotten.
 
@@ -207,6 +245,7 @@ class State:
             things={obj: thing for obj, thing in self.things.items() if obj not in gone},
             masks=self.masks.without(gone),
             said={key: one for key, one in self.said.items() if key[0] not in gone},
+            outlined={key: one for key, one in self.outlined.items() if key[0] not in gone},
             active=None if self.active in gone else self.active,
         )
 
@@ -219,6 +258,8 @@ class State:
         held = self.masks.bytes_beside(other.masks) + 8 * len(self.journal)
         if self.said is not other.said:
             held += 100 * len(self.said)
+        if self.outlined is not other.outlined:
+            held += 1000 * len(self.outlined)
         if self.things is not other.things:
             held += 100 * len(self.things)
         return held
@@ -243,6 +284,11 @@ def marks_of(said: Prompts | Steps) -> tuple[Mark, ...]:
     return tuple(Mark.of(step) for step in steps if not step.is_empty)
 
 
+def steps_of(said: Said, size: tuple[int, int]) -> Sequence[Prompts]:
+    """Marks as the engine takes them."""
+    return [mark.prompts(size) for mark in said.marks]
+
+
 def check_ids(state: State, ids: Collection[int], least: int = 1) -> tuple[int, ...]:
     """The ids, each once, of objects that are there.
 
@@ -258,4 +304,16 @@ def check_ids(state: State, ids: Collection[int], least: int = 1) -> tuple[int, 
     return chosen
 
 
-__all__ = ["EMPTY_PATCH", "Action", "Mark", "Said", "State", "Thing", "check_ids", "marks_of"]
+__all__ = [
+    "EMPTY_PATCH",
+    "Action",
+    "Mark",
+    "Outline",
+    "Outlined",
+    "Said",
+    "State",
+    "Thing",
+    "check_ids",
+    "marks_of",
+    "steps_of",
+]

@@ -7,33 +7,44 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._widget import Sam2Widget
+    from ._work import Work
 
 
 def connect(widget: Sam2Widget) -> None:
     """Connect all groups."""
-    doing, opener = widget.doing, widget.opener
-    doing.failed.connect(widget.complain)
-    doing.told.connect(widget.tell)
-    opener.failed.connect(widget.complain)
-    opener.told.connect(widget.tell)
+    opener, reporting = widget.opener, widget.reporting
+    for speaker in (widget.hand, opener):
+        speaker.failed.connect(reporting.complain)
+        speaker.told.connect(reporting.tell)
     opener.opened.connect(widget.take_up)
-    opener.found.connect(widget.session.offer_recovery)
-    worker = widget.worker
-    worker.started.connect(widget.on_started)
-    worker.finished.connect(widget.on_finished)
-    worker.failed.connect(widget.on_failed)
-    worker.changed.connect(widget.on_worker_changed)
+    opener.copies.failed.connect(reporting.complain)
+    opener.forgot.connect(widget.let_go)
+    opener.copies.found.connect(widget.recovery.offer)
+    widget.worker.changed.connect(widget.follow_worker)
     _connect_input(widget)
     _connect_objects(widget)
     _connect_prompt(widget)
     _connect_propagate(widget)
+    _connect_finish(widget)
     _connect_rest(widget)
 
 
+def connect_work(widget: Sam2Widget, work: Work) -> None:
+    """Connect a work with what shows it."""
+    work.news.connect(widget.showing.news)
+    work.news.connect(widget.solid.news)
+    work.failed.connect(widget.reporting.complain)
+    work.told.connect(widget.reporting.tell)
+    work.status.connect(widget.showing.status)
+    work.label_changed.connect(widget.prompt.show_label)
+    work.splitting_changed.connect(widget.finish.show_splitting)
+    work.layers.tool_changed.connect(widget.prompt.show_tool)
+
+
 def _connect_input(widget: Sam2Widget) -> None:
-    widget.input.start_wanted.connect(widget.begin)
+    widget.input.start_wanted.connect(widget.wanting.begin)
     widget.input.changed.connect(widget.showing.choice)
-    widget.model.chosen.connect(widget.use_model)
+    widget.model.chosen.connect(widget.wanting.use_model)
 
 
 def _connect_objects(widget: Sam2Widget) -> None:
@@ -42,7 +53,7 @@ def _connect_objects(widget: Sam2Widget) -> None:
     objects.delete_wanted.connect(doing.delete)
     objects.picked.connect(doing.select)
     objects.renamed.connect(doing.rename)
-    objects.labels_wanted.connect(doing.take_labels)
+    objects.labels_wanted.connect(widget.running.take_labels)
     objects.table.selectionModel().selectionChanged.connect(widget.showing.possibilities)
 
 
@@ -58,62 +69,66 @@ def _connect_prompt(widget: Sam2Widget) -> None:
 
 def _connect_propagate(widget: Sam2Widget) -> None:
     doing, propagate = widget.doing, widget.propagate
-    propagate.wanted.connect(widget.run_propagation)
-    propagate.carry_wanted.connect(widget.run_carrying)
-    propagate.range_chosen.connect(widget.use_range)
-    propagate.patience_chosen.connect(widget.use_patience)
+    propagate.wanted.connect(widget.wanting.propagate)
+    propagate.carry_wanted.connect(widget.wanting.carry)
+    propagate.range_chosen.connect(widget.wanting.use_range)
+    propagate.patience_chosen.connect(widget.wanting.use_patience)
     propagate.exclusive_chosen.connect(lambda exclusive: doing.use_setting(exclusive=exclusive))
     propagate.place_chosen.connect(doing.go_to)
     propagate.step_wanted.connect(doing.visit)
-    widget.strip.frame_chosen.connect(widget.show_frame)
-    widget.strip.range_chosen.connect(widget.use_range)
-    widget.state.pause_wanted.connect(doing.pause)
-    widget.state.cancel_wanted.connect(doing.cancel)
+    widget.strip.frame_chosen.connect(widget.wanting.show_frame)
+    widget.strip.range_chosen.connect(widget.wanting.use_range)
+    widget.state.pause_wanted.connect(widget.running.pause)
+    widget.state.cancel_wanted.connect(widget.running.cancel)
 
 
-def _connect_rest(widget: Sam2Widget) -> None:
-    doing, finish, session = widget.doing, widget.finish, widget.session
+def _connect_finish(widget: Sam2Widget) -> None:
+    doing, running, finish = widget.doing, widget.running, widget.finish
     finish.finish_wanted.connect(doing.finish)
     finish.reopen_wanted.connect(doing.reopen)
     finish.merge_wanted.connect(doing.merge)
     finish.split_wanted.connect(doing.split)
     finish.relabel_wanted.connect(doing.relabel)
     finish.divide_wanted.connect(doing.divide)
-    finish.undo_wanted.connect(doing.undo)
-    finish.redo_wanted.connect(doing.redo)
+    finish.undo_wanted.connect(running.undo)
+    finish.redo_wanted.connect(running.redo)
     finish.overwrite_chosen.connect(lambda overwrite: doing.use_setting(overlap="overwrite" if overwrite else "keep"))
-    session.save_wanted.connect(doing.save)
-    session.open_wanted.connect(widget.open_project)
-    session.export_wanted.connect(doing.export)
-    session.measure_wanted.connect(doing.measure)
-    session.tracks_wanted.connect(doing.show_tracks)
-    session.recover_wanted.connect(widget.recover)
-    session.discard_wanted.connect(widget.opener.discard)
-    widget.keys.refused.connect(widget.complain)
+
+
+def _connect_rest(widget: Sam2Widget) -> None:
+    writing, session = widget.writing, widget.session
+    session.save_wanted.connect(writing.save)
+    session.open_wanted.connect(widget.wanting.open_project)
+    session.export_wanted.connect(writing.export)
+    session.measure_wanted.connect(writing.measure)
+    session.tracks_wanted.connect(widget.doing.show_tracks)
+    widget.recovery.recover_wanted.connect(widget.wanting.recover)
+    widget.recovery.discard_wanted.connect(widget.opener.copies.discard)
+    widget.keys.refused.connect(widget.reporting.complain)
     widget.shortcuts.changed.connect(widget.showing.keys)
 
 
 def bind_keys(widget: Sam2Widget) -> None:
     """Give every action its key."""
-    doing = widget.doing
+    doing, running = widget.doing, widget.running
     widget.shortcuts.bind(
         {
             "answer": doing.answer,
-            "propagate": partial(widget.run_propagation, "both"),
+            "propagate": partial(widget.wanting.propagate, "both"),
             "toggle_label": doing.toggle_label,
             "next_object": partial(doing.next_object, 1),
             "previous_object": partial(doing.next_object, -1),
             "next_doubtful": partial(doing.visit, 1),
             "previous_doubtful": partial(doing.visit, -1),
-            "undo": doing.undo,
-            "redo": doing.redo,
+            "undo": running.undo,
+            "redo": running.redo,
             "finish": doing.finish,
             "clear_slice": partial(doing.clear, False),
             "clear_object": partial(doing.clear, True),
             "divide": doing.divide,
-            "cancel": doing.cancel,
+            "cancel": running.cancel,
         }
     )
-    widget.shortcuts.bind_extra("Ctrl+Z", doing.undo, widget.is_on_our_layer)
-    widget.shortcuts.bind_extra("Ctrl+Shift+Z", doing.redo, widget.is_on_our_layer)
+    widget.shortcuts.bind_extra("Ctrl+Z", running.undo, widget.is_on_our_layer)
+    widget.shortcuts.bind_extra("Ctrl+Shift+Z", running.redo, widget.is_on_our_layer)
     widget.viewer.layers.selection.events.active.connect(widget.follow_active)

@@ -7,25 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from sam2_engine.errors import EngineError
 from sam2_engine.prompts import Click
 
+from ._ahead import LookAhead
 from ._layer_sync import LayerSync
 from ._mark_layers import Marks
 from ._objects import ObjectRow, Place, Progress
 from ._picture_source import PictureChoice
 from ._settings import Settings
+from ._state import Outline
 from ._worker import Job, Urgency, Worker
 
 if TYPE_CHECKING:
     from ._controller import Controller
-
-REST_MS = 400
-"""A slice that is looked at for so long is encoded ahead."""
 
 NEWS_MS = 200
 """What changed is shown this often at most."""
@@ -75,9 +72,18 @@ class Work(QObject):  # type: ignore[misc]
         self._seen: tuple[Any, ...] = ()
         labels = (controller.work_labels, controller.finished_labels)
         self.layers = LayerSync(viewer, choice, controller.picture, labels, self._wanted_object, self)
-        self._news = self._timer(NEWS_MS, self.news.emit)
-        self._rest = self._timer(REST_MS, self._look_ahead)
+        self._news = QTimer(self)
+        self._news.setSingleShot(True)
+        self._news.setInterval(NEWS_MS)
+        self._news.timeout.connect(self.news.emit)
+        self._ahead = LookAhead(controller, self.layers.place, worker, settings, self)
+        self._connections: list[tuple[Any, Any]] = []
+
+    def build(self) -> Iterator[None]:
+        """Make the layers, one at a time, then show on them what there is."""
+        yield from self.layers.build()
         self._listen()
+        yield
         self._show_objects()
         self._show_prompts(frozenset())
 
@@ -119,7 +125,7 @@ class Work(QObject):  # type: ignore[misc]
     def close(self, *, keep_copy: bool, remove_layers: bool = False) -> None:
         """Let go of layers and files; the automatic copy stays where `keep_copy`."""
         self._news.stop()
-        self._rest.stop()
+        self._ahead.close()
         for signal, slot in self._connections:
             signal.disconnect(slot)
         self.layers.close(remove=remove_layers)
@@ -142,7 +148,7 @@ class Work(QObject):  # type: ignore[misc]
     def _listen(self) -> None:
         controller, layers = self.controller, self.layers
         # Signals of the controller come in the thread that changed something; these go on to that of the window.
-        self._connections: list[tuple[Any, Any]] = [
+        self._connections += [
             (controller.masks_changed, self._tell_masks),
             (controller.prompts_changed, self._tell_prompts),
             (controller.objects_changed, self._tell_objects),
@@ -156,6 +162,7 @@ class Work(QObject):  # type: ignore[misc]
         self._objects_told.connect(self._show_objects)
         layers.marks.changed.connect(self._take_marks)
         layers.marks.drawn.connect(self._take_drawing)
+        layers.marks.outlined.connect(self._take_outlines)
         layers.marks.seeded.connect(self._take_seed)
         layers.marks.problem.connect(self.failed)
         layers.masks.picked.connect(self._pick)
@@ -198,7 +205,8 @@ class Work(QObject):  # type: ignore[misc]
     def _show_prompts(self, places: frozenset[Place]) -> None:
         wanted = places or self.controller.prompted_places
         prompts = {place: self.controller.prompts(place) for place in wanted}
-        self.layers.show_prompts(prompts, everything=not places)
+        outlines = {place: self.controller.outlines(place) for place in wanted}
+        self.layers.show_prompts(prompts, outlines, everything=not places)
 
     def _wanted_object(self) -> int:
         row = self.row(self.controller.active)
@@ -223,18 +231,21 @@ class Work(QObject):  # type: ignore[misc]
                 self.answer(place)
         self._tell_news()
 
-    def _take_drawing(self, place: Place, mask: NDArray[np.bool_], is_positive: bool) -> None:
-        obj = self._wanted_object()
-        before = self.controller.mask(obj, place)
-        if before is not None:
-            mask = before | mask if is_positive else before & ~mask
-        elif not is_positive:
-            self.told.emit("There is no mask of the object on this slice to take anything from.")
-            return
+    def _take_drawing(self, place: Place, obj: int, outline: Outline) -> None:
         try:
-            self.controller.add_mask(obj, place, mask)
+            self.controller.draw(obj, place, outline)
         except EngineError as error:
             self.failed.emit(error)
+
+    def _take_outlines(self, place: Place, obj: int, outlines: tuple[Outline, ...]) -> None:
+        try:
+            self.controller.outline(obj, place, outlines, is_shown=True)
+        except EngineError as error:
+            self._show_prompts(frozenset({place}))
+            self.failed.emit(error)
+            return
+        if self._settings["prompting.live"]:
+            self.answer(place)  # where clicks refine it
 
     def _take_seed(self, place: Place, click: Click) -> None:
         if self._seeds is None or self.controller.active is None:
@@ -248,19 +259,8 @@ class Work(QObject):  # type: ignore[misc]
         self._worker.submit(Job("splitting", partial(self.controller.split_steps, obj, place, seeds)))
 
     def _answered(self, _: Any) -> None:
-        self._look_ahead()
+        self._ahead.now()
         self._tell_news()
-
-    def _look_ahead(self) -> None:
-        """Encode the slice that is shown and its neighbours, the nearest first."""
-        reach = int(self._settings["prompting.encode_ahead"])
-        if reach == 0 or not self._settings["prompting.live"]:
-            return
-        here, count = self.layers.place(), self.controller.picture.num_frames
-        frames = [here.frame + side * step for step in range(reach + 1) for side in (1, -1)][1:]
-        places = tuple(Place(here.position, frame) for frame in frames if 0 <= frame < count)
-        steps = partial(self.controller.prefetch_steps, places)
-        self._worker.submit(Job("encoding ahead", steps, Urgency.IDLE, "ahead"))
 
     def _pick(self, label: int) -> None:
         if self.row(label) is not None:
@@ -275,14 +275,7 @@ class Work(QObject):  # type: ignore[misc]
 
     def _follow_slice(self) -> None:
         self._tell_news()
-        self._rest.start()
-
-    def _timer(self, interval_ms: int, do: Any) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(interval_ms)
-        timer.timeout.connect(do)
-        return timer
+        self._ahead.soon()
 
 
 def _is_run(job: Job) -> bool:

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,6 +20,8 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 logger = logging.getLogger(__name__)
+
+SHOWN_EVERY_S = 0.1
 
 NICENESS = 10
 """How much the worker's thread stands back, where threads have priorities of their own."""
@@ -48,6 +51,9 @@ class Job:
     urgency : what goes first
     subject : of jobs about the same subject, only the latest counts: one that waits gives way to it
     done : for the return value of the generator, to be called in the thread of the window by whoever listens
+    stopped : what to say where a person stopped it
+    changes : whether it changes the work at hand; what only reads need not end before something is undone
+    note : said while it goes on, where nobody waits for it
     """
 
     title: str
@@ -55,6 +61,14 @@ class Job:
     urgency: Urgency = Urgency.RUN
     subject: object = None
     done: Callable[[Any], object] | None = None
+    stopped: str = ""
+    changes: bool = True
+    note: str = ""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person waits for it."""
+        return self.urgency in (Urgency.RUN, Urgency.ANSWER)
 
 
 class _Open:
@@ -82,6 +96,8 @@ class Worker(QObject):  # type: ignore[misc]
     finished = Signal(object, object)
     stopped = Signal(object)
     failed = Signal(object, object)
+    progressed = Signal(object, object)
+    """A job that is watched, and what its generator yielded; ten times a second at most."""
     changed = Signal()
     """Something began, ended, was paused or goes on."""
 
@@ -90,6 +106,7 @@ class Worker(QObject):  # type: ignore[misc]
         self._jobs: list[_Open] = []
         self._at_hand: _Open | None = None
         self._count = 0
+        self._shown_at = 0.0
         self._is_paused = self._is_closing = False
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -104,9 +121,18 @@ class Worker(QObject):  # type: ignore[misc]
     @property
     def is_running(self) -> bool:
         """Whether anything but work ahead is open."""
+        return bool(self._watched())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing at all is open, work ahead included."""
         with self._news:
-            wanted = [one.job.urgency for one in self._jobs if not one.is_unwanted]
-            return Urgency.RUN in wanted or Urgency.ANSWER in wanted
+            return not self._jobs
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether anything is open that changes the work at hand, beside work ahead."""
+        return any(job.changes for job in self._watched())
 
     @property
     def run(self) -> Job | None:
@@ -173,7 +199,6 @@ class Worker(QObject):  # type: ignore[misc]
     # The thread
 
     def _work(self) -> None:
-        _give_way()
         while True:
             with self._news:
                 found = self._next()
@@ -204,12 +229,22 @@ class Worker(QObject):  # type: ignore[misc]
             if found.iterator is None:
                 found.iterator = job.steps()
                 self._tell(self.started, job)
-            next(found.iterator)
+            self._show(job, next(found.iterator))
         except StopIteration as end:
             self._end(found, self.finished, job, end.value)
         except Exception as error:  # of any kind: it is shown to the person, and the thread stays usable
             logger.info("%s failed", job.title, exc_info=error)
             self._end(found, self.failed, job, error)
+
+    def _show(self, job: Job, progress: Any) -> None:
+        now = time.monotonic()
+        if job.is_watched and now - self._shown_at >= SHOWN_EVERY_S:
+            self._shown_at = now
+            self._tell(self.progressed, job, progress)
+
+    def _watched(self) -> list[Job]:
+        with self._news:
+            return [one.job for one in self._jobs if one.job.is_watched and not one.is_unwanted]
 
     @staticmethod
     def _close(found: _Open) -> None:
@@ -235,8 +270,8 @@ class Worker(QObject):  # type: ignore[misc]
                 one.is_unwanted = True
 
 
-def _give_way() -> None:
-    """Let the window's thread go first: on busy machines it answers in two thirds of the time."""
+def give_way() -> None:
+    """Let all threads but this one go first: on busy machines it answers in two thirds of the time."""
     if sys.platform.startswith("linux"):  # elsewhere this would be the whole process
         try:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)

@@ -268,7 +268,7 @@ def test_an_object_that_is_gone_is_given_up(clip, tracker, monkeypatch):
     controller = Controller(stack(clip), tracker, settings=ControllerSettings(patience=2))
     obj = controller.new_object()
     controller.add_mask(obj, at(0), disc(SIZE, 10, 12))
-    walker = controller.walker(())
+    walker = controller.desk.walker(())
     calls = []
 
     original = walker._decider.step

@@ -231,7 +231,7 @@ def test_undo_is_bounded_in_bytes(clip):
     controller.new_object()
     for mask in noise:
         controller.add_mask(1, at(0, 0), mask)
-    assert 1 <= controller._history.nbytes <= limit
+    assert 1 <= controller.desk.history_bytes <= limit
     assert 5 < sum(controller.undo() for _ in range(60)) < 40
 
 

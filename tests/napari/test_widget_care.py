@@ -224,15 +224,15 @@ def test_work_is_recovered_after_a_crash(window: Callable[..., Any]) -> None:
     first.controller.close(discard_autosave=False)
     first.widget.opener.works.clear()
     first.work.layers.close()
-    first.widget.doing.work = None
+    first.widget.hand.work = None
 
     second = window(ball(), axis_labels=ZYX, begin=False)
-    second.wait(lambda: second.widget.session.recovery.isVisibleTo(second.widget.session))
-    assert "1 objects" in second.widget.session.recovery_note.text()
-    second.widget.session.recover_button.click()
+    second.wait(lambda: second.widget.recovery.isVisibleTo(second.widget))
+    assert "1 objects" in second.widget.recovery.note.text()
+    second.widget.recovery.recover_button.click()
     second.spin()
     assert np.array_equal(second.dense(), before)
-    second.wait(lambda: not second.widget.session.recovery.isVisibleTo(second.widget.session))
+    second.wait(lambda: not second.widget.recovery.isVisibleTo(second.widget))
 
 
 def test_the_middle_button_pans_and_prompts_nothing(w: Any) -> None:
@@ -249,12 +249,12 @@ def test_the_middle_button_pans_and_prompts_nothing(w: Any) -> None:
 
 def test_measurements_reach_the_features_and_files(w: Any) -> None:
     given_mask(w)
-    w.widget.doing.measure()
+    w.widget.writing.measure()
     w.wait()
     assert list(w.work.layers.masks.work.features["index"]) == [1]
     for one in ("label_tiff", "measurements", "coco"):
         path = w.folder / f"out.{one}"
-        w.widget.doing.export(one, str(path) + {"label_tiff": ".tif", "coco": ".json"}.get(one, ".csv"))
+        w.widget.writing.export(one, str(path) + {"label_tiff": ".tif", "coco": ".json"}.get(one, ".csv"))
         w.wait()
         assert str(path.name) in w.widget.state.text
 

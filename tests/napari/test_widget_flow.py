@@ -55,10 +55,10 @@ def test_click_propagate_cancel_undo_correct_finish_save_and_reopen(window: Call
     final = w.dense()
 
     path = str(w.folder / "work.sam2")
-    w.widget.doing.save(path)
+    w.widget.writing.save(path)
     w.wait(lambda: not w.controller.is_dirty)
     w.widget.opener._forget(w.work)
-    w.widget.open_project(path)
+    w.widget.wanting.open_project(path)
     w.wait()
     assert np.array_equal(w.dense(), final)
     assert w.controller.objects[0].state == "finished"
@@ -96,7 +96,7 @@ def test_every_tool_prompts(window: Callable[..., Any]) -> None:
     w.drag([(50, 50), (50, 60), (60, 60), (60, 50), (50, 50)])
     w.wait()
     assert 60 < w.controller.mask(3, place).sum() < 140
-    assert len(w.shapes.data) == 1, "the lasso is a mask now"
+    assert len(w.shapes.data) == 2, "the lasso stays an outline"
 
     w.key("N")
     w.press("brush")

@@ -51,6 +51,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "zarr": (as_zarr, {"axis_labels": ZYX}),
     "CZYX": (two_channels(0), {"axis_labels": ("c", "z", "y", "x")}),
     "ZCYX": (two_channels(1), {"axis_labels": ("z", "c", "y", "x")}),
+    "ZYXC": (two_channels(3), {"axis_labels": ("z", "y", "x", "c"), "rgb": False}),
     "RGB": (lambda _: np.stack([ball(np.uint8)[PLANES]] * 3, -1), {"axis_labels": ZYX, "rgb": True}),
     "YXZ": (lambda _: np.moveaxis(small(), 0, 2), {"axis_labels": ("y", "x", "z"), "rgb": False}),
 }
@@ -61,8 +62,6 @@ def test_a_click_is_followed_through(window: Callable[..., Any], tmp_path: Path,
     make, arguments = CASES[name]
     w = window(make(tmp_path), **arguments)
     picture = w.controller.picture
-    if name == "YXZ":
-        w.viewer.dims.order = (2, 0, 1)
     w.work.layers.go_to(w.work.layers.place()._replace(frame=1))
     w.spin()
 
@@ -120,6 +119,10 @@ def test_layers_of_one_shape_are_mixed(window: Callable[..., Any]) -> None:
     w.click(CENTRE, CENTRE)
     w.wait()
     assert overlap(w.dense()[1] == 1, small_truth()[1]) > 0.6
+    w.widget.writing.measure()
+    w.wait()
+    table = w.work.layers.masks.work.features
+    assert table["mean_picture"][0] == 300.0 and table["mean_nuclei"][0] > 1000.0
 
 
 def test_contrast_and_channels_may_change_and_objects_stay(window: Callable[..., Any]) -> None:

@@ -107,6 +107,8 @@ class Window:
         from napari_sam2._worker import Urgency
 
         def idle() -> bool:
+            if self.widget.opener.is_busy:
+                return False
             with self.widget.worker._news:
                 return not any(one.job.urgency != Urgency.CHORE for one in self.widget.worker._jobs)
 

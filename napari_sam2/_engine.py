@@ -1,0 +1,49 @@
+"""The engine brought in by the thread that computes, while the window goes on answering.
+
+PyTorch takes seconds to import. Nearly all of that time goes into loading its libraries, which Python does with its
+lock held, so that no other thread can move. Called as a foreign function, the loader lets go of the lock; the import
+that follows finds the libraries there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("libc10.so", "libtorch_cpu.so", "libtorch.so", "libtorch_python.so")
+
+_MODULES = ("torch", "sam2_engine.walking", "sam2_engine.opening", "napari_sam2._controller", "napari_sam2._carrying")
+
+
+def bring_in() -> Iterator[str]:
+    """Import the engine, a part at a time; gives the name of each part before it comes."""
+    if "torch" not in sys.modules and sys.platform.startswith("linux"):
+        for library in _LIBRARIES:
+            yield library
+            _open(library)
+    for module in _MODULES:
+        yield module
+        import_module(module)
+
+
+def _open(library: str) -> None:
+    """Load a library of PyTorch into this process; where that fails the import says why."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return
+    path = Path(found.origin).parent / "lib" / library
+    if not path.exists():
+        return
+    loader = ctypes.CDLL(None)
+    loader.dlopen.restype = ctypes.c_void_p
+    loader.dlopen.argtypes = [ctypes.c_char_p, ctypes.c_int]
+    if not loader.dlopen(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL):
+        logger.debug("%s comes in with the import", library)
