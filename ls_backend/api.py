@@ -129,7 +129,7 @@ class LabelStudioApi:
                 )
             yield from tasks
             page, seen = page + 1, seen + len(tasks)
-            if not tasks or seen >= int(found.get("total", seen + 1)):
+            if not tasks or seen >= int(found.get("total") or seen + 1):
                 return
 
     def ml_backends(self, project: int) -> list[Json]:

@@ -186,8 +186,8 @@ class MediaFetcher:
         """What to do depends on the token, and on whether a redirect made us drop it."""
         if answer.address.origin != asked.origin and "/presign/" in asked.target:
             return MediaAuthError(
-                f"the storage at {answer.address.origin} does not take Label Studio's signature (HTTP {answer.status}); "
-                "check its keys under Settings > Cloud Storage"
+                f"the storage at {answer.address.origin} does not take the signature (HTTP {answer.status}); check its "
+                "keys in Label Studio under Settings > Cloud Storage"
             )
         if answer.address.origin != asked.origin:
             return MediaAuthError(

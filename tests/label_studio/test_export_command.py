@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from sam2_engine.training.readers.opening import open_labelled_data
 from tests.label_studio.media_cases import picture_bytes, send
 from tests.label_studio.studio_cases import TOKEN, Studio, install, studio
 
+ROOT = Path(__file__).parents[2]
 MASK = np.zeros((20, 30), bool)
 MASK[5:12, 8:20] = True
 
@@ -107,6 +111,17 @@ def test_a_file_that_is_no_export_is_an_error(
     assert export("--tasks", str(tmp_path / "p.json"), "--format", "coco", "--out", str(tmp_path / "x")) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_help_comes_at_once() -> None:
+    code = (
+        "import sys, argparse; from sam2_engine.cli import options;"
+        "from ls_backend.commands import doctor, export, predict;"
+        "commands = argparse.ArgumentParser().add_subparsers();"
+        "[one.add_parser(commands, options.common()) for one in (doctor, export, predict)];"
+        "heavy = {'torch', 'flask', 'httpcore2', 'scipy', 'skimage', 'PIL'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_wrong_use_is_told(there: Studio, tmp_path: Path) -> None:

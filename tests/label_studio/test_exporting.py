@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -195,6 +197,35 @@ def test_file_names_are_the_pictures_own_and_never_given_twice() -> None:
     stems = [page_stem(AnnotatedPage(3, "image", 0, url, None, ()), taken) for url in urls]
     assert stems == ["a_b", "a_b_task_3_image_0", "A_b_task_3_image_0_2", "task_3"]
     assert page_stem(AnnotatedPage("../../x", "", 0, "/data/upload/..", None, ()), taken) == "task_.._.._x"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=True) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = ("id", "value", "type", "to_name", "original_width", "original_height", "item_index", "score")
+
+
+@pytest.mark.property
+@given(st.sampled_from([*KEYS, "data", "annotations", "result", "was_cancelled", "updated_at"]), json_values)
+def test_whatever_stands_in_a_task_is_read_or_told(key: str, value: Any) -> None:
+    told: list[str] = []
+    for drawn in (brush(disc(20, 20)), polygon(), box()):
+        one = task(1, drawn)
+        for holder in (one, one["annotations"][0], drawn):
+            if key in holder:
+                holder[key] = value
+        for found in annotated_pages([one], config=CONFIG, report=told.append):
+            assert all(shape.mask.any() for shape in found.shapes)
+
+
+@pytest.mark.property
+@given(json_values)
+def test_whatever_stands_in_place_of_a_task_is_told(value: Any) -> None:
+    told: list[str] = []
+    assert list(annotated_pages([value], report=told.append)) == []
+    assert len(told) == 1
 
 
 # ------------------------------------------------------------------------------------------------ COCO
