@@ -145,7 +145,7 @@ class Work:
         """Bytes held, roughly: the pixels of a few pages, and answers."""
         height, width = self.pages.size
         cells = self.walker.tracker.config.mask_side**2
-        return min(len(self.pages), 4) * height * width * 3 + 2 * KEPT_ANSWERS * cells * 4
+        return min(len(self.pages), 4) * height * width * 3 + 4 * KEPT_ANSWERS * cells * 4
 
 
 class Store:

@@ -13,6 +13,7 @@ import logging
 import os
 import queue
 import threading
+import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -40,6 +41,9 @@ STORED = torch.bfloat16
 
 MAX_WAITING = 256
 """Features that wait to be written; further ones are not written."""
+
+ABANDONED_S = 3600.0
+"""A file that has been half written for so long will never be finished."""
 
 Names = Callable[[int], str]
 """The content of a sequence's frame: equal for equal pixels and equal contrast, else different."""
@@ -246,6 +250,7 @@ class FeatureFolder:
 
     def _shrunk(self, wanted: int) -> int:
         """Delete the files used longest ago until at most nine tenths of `wanted` bytes are left; gives those bytes."""
+        self._sweep()
         files = sorted(self._files())
         held = sum(size for _, size, _ in files)
         for _, size, path in files:
@@ -255,6 +260,13 @@ class FeatureFolder:
                 path.unlink()
                 held -= size
         return held
+
+    def _sweep(self) -> None:
+        """Delete what a process that was killed left half written."""
+        for path in self.path.glob("??/.*.part.safetensors"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < time.time() - ABANDONED_S:
+                    path.unlink()
 
 
 def _as(features: ImageFeatures, dtype: torch.dtype) -> ImageFeatures:

@@ -240,7 +240,9 @@ class Answerer:
     def _marked_in_task(self, ask: Ask, tag: ImageTag, marked: Sequence[Json]) -> list[dict[str, Any]]:
         work = self.store.open(ask.urls(tag), _first_page(marked), ask.access)
         objects = read_prompts(marked, size=work.pages.size, each_click=True)
-        found = PagesAnswer(work, self.engine.turns, Urgency.BATCH).masks(objects, Limits(0))
+        # Where several pages are marked, which objects are the same is not known, and none need be carried on.
+        reach = self.settings.frames_range if len({one.frame for one in objects}) == 1 else 0
+        found = PagesAnswer(work, self.engine.turns, Urgency.BATCH).masks(objects, Limits(reach))
         return self._results(ask, {one.obj: one.target for one in objects}, found, marked)
 
     def _everything(self, ask: Ask, tag: ImageTag) -> list[dict[str, Any]]:

@@ -187,6 +187,18 @@ class TestFolder:
         shared.close()
         assert foreign.exists()
 
+    def test_what_a_killed_process_left_half_written_is_cleared_away(self, tmp_path: Path) -> None:
+        (tmp_path / "ab").mkdir()
+        old, young = tmp_path / "ab" / ".1.part.safetensors", tmp_path / "ab" / ".2.part.safetensors"
+        for half in (old, young):
+            half.write_bytes(b"x" * 100)
+        os.utime(old, (1, 1))
+        shared = self.shared(tmp_path, max_bytes=700)
+        shared.rows("a", [None], encoder("a"))
+        shared.rows("b", [None], encoder("b"))
+        shared.close()
+        assert not old.exists() and young.exists()
+
     def test_two_processes_can_share_it(self, tmp_path: Path) -> None:
         one, other, calls = self.shared(tmp_path), self.shared(tmp_path), []
         one.rows("a", [None], encoder("a"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ls_backend import encode_brush_rle, mask_from_polygon
 from ls_backend.answering import Answerer
@@ -382,3 +385,44 @@ def test_sixteen_bits_and_grey_pictures_are_answered(trained: Tracker) -> None:
     grey = (scene().mean(axis=2) * 200).astype(np.uint16)
     answerer = answerer_for(trained, FakeFetcher({"/f0.png": png(grey)}))
     assert overlap(only_mask(answerer.predict(request(around(objects_at()["right"])))), objects_at()["right"]) > 0.8
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 700) | st.floats(-10, 110) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "id", "result"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.property
+@settings(max_examples=120)
+@given(
+    st.sampled_from(["tasks", "params", "label_config", "project", "drafts", "annotations", "data", "region", "value"]),
+    st.dictionaries(
+        st.sampled_from(["x", "y", "width", "rotation", "rle", "points", "imageDataURL", "item_index", "id", "type"]),
+        json_values,
+        max_size=3,
+    ),
+    json_values,
+)
+def test_any_json_is_answered_or_a_named_error(
+    tiny_model: Any, where: str, more: dict[str, Any], anything: Any
+) -> None:
+    answerer = answerer_for(Tracker(tiny_model), automatic=False)
+    asked = request(click(190, 200), box(100, 100, 180, 180, "Dog"))
+    (task,) = asked["tasks"]
+    marked = asked["params"]["context"]["result"][0]
+    holders = {"region": (marked, more), "value": (marked["value"], more), "drafts": (task, {"drafts": anything})}
+    holders |= {name: (task, {name: [{"result": [more | {"id": marked["id"]}]}]}) for name in ("annotations",)}
+    holders |= {"data": (task, {"data": anything})}
+    holder, change = holders.get(where, (asked, {where: anything}))
+    holder.update(change)
+    try:
+        answers = answerer.predict(asked)
+    except EngineError as error:
+        assert str(error)
+    else:
+        json.dumps(answers, allow_nan=False)
+    answerer.close()
