@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +26,7 @@ from tests.label_studio.media_cases import encoded, picture_bytes, send, send_js
 from tests.label_studio.studio_cases import TOKEN, Studio, install, studio
 
 VERSION = "sam2-test-1"
+ROOT = Path(__file__).parents[2]
 
 
 class Model:
@@ -202,6 +209,43 @@ def test_the_command_stores_masks_of_the_real_model_for_boxes_that_are_there(
     assert main([*command, "--task", "1"]) == 0, "a second run finds nothing to do"
     assert "0 tasks predicted" in capsys.readouterr().out
     assert len(there.tasks[1]["predictions"]) == 2
+
+
+RUN = """
+import argparse
+from ls_backend.commands import predict
+from sam2_engine.cli import options
+commands = argparse.ArgumentParser()
+predict.add_parser(commands.add_subparsers(), options.common())
+args = commands.parse_args()
+raise SystemExit(args.run(args))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_a_process_that_is_killed_leaves_nothing_half_done_and_the_next_one_goes_on(there: Studio) -> None:
+    there.tasks.clear()
+    for _ in range(3):
+        there.add(spots()[0], predictions=[boxed()])
+    variables = {"LABEL_STUDIO_URL": there.url, "LABEL_STUDIO_API_KEY": TOKEN, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", RUN, "predict", "--project", "1", "--threads", "1"]
+
+    with subprocess.Popen(command, env={**os.environ, **variables}) as killed:
+        wait_until(lambda: len(there.predictions()[1]) == 2)
+        killed.send_signal(signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert there.predictions()[3] == ["detector"], "it was killed in the middle"
+    again = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
+    assert " 0 failed" in again.stdout
+    assert [len(versions) for versions in there.predictions().values()] == [2, 2, 2]
+
+
+def wait_until(is_done: Callable[[], bool], timeout_s: float = 120) -> None:
+    end = time.monotonic() + timeout_s
+    while not is_done():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.005)
 
 
 def test_the_command_ends_with_one_where_a_task_failed(
