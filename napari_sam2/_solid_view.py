@@ -97,8 +97,8 @@ class SolidView(QObject):  # type: ignore[misc]
         if self._box is None:
             self._hand.told.emit("This stack is too large for the 3D view from this side; its layers are hidden.")
             return
-        self._hand.told.emit(_words(self._box, bool(controller.state.masks.objects)))
-        self._read(with_picture=any(one is not work.layers.masks.work for one in heavy))
+        pictures = (work.choice.layer, *work.choice.others)
+        self._read(with_picture=any(one is picture for one in heavy for picture in pictures))
 
     def _leave(self) -> None:
         if not self.is_on or (self._viewer.dims.ndisplay == 3 and self._work is self._hand.work):
@@ -144,6 +144,7 @@ class SolidView(QObject):  # type: ignore[misc]
             self._coarse[OBJECTS_NAME] = self._viewer.add_labels(data, name=OBJECTS_NAME, colormap=colormap, **place)
             self._coarse[OBJECTS_NAME].editable = False
             self._viewer.layers.selection.active = selected
+            self._hand.told.emit(_words(solid.box, bool(solid.labels.any())))
 
     # Axes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,20 +86,22 @@ def test_the_window_answers_from_start_to_undo(window: Callable[..., Any]) -> No
 def test_a_model_that_takes_long_to_load_holds_nobody_up(window: Callable[..., Any]) -> None:
     w = window(ball(), begin=False, axis_labels=("z", "y", "x"))
     tracker = w.widget.opener._trackers["default", "auto"]
-    asked: list[float] = []
+    asked, released = threading.Event(), threading.Event()
 
     def slow(weights: str, device: str) -> Any:
-        asked.append(time.perf_counter())
-        time.sleep(1.0)
+        asked.set()
+        released.wait(60)
         return tracker
 
     w.widget.opener._load = slow
     beat, found = Heartbeat(), {}
     with beat.over(found, "Start"):
         w.press("start")
-        w.wait(lambda: bool(asked))
-        assert "Loading the model" in w.widget.state.text or w.widget.work is None
+        w.wait(asked.is_set)
+        w.wait(lambda: "Loading the model" in w.widget.state.text)
         w.click(CENTRE, CENTRE)
+        w.wait(lambda: len(w.points.data) == 1)
+        released.set()
         w.wait()
     assert found["Start"][1] < BUSY_S
     assert w.controller.mask(1, w.work.layers.place()) is not None, "the click waited for the model, not the window"
