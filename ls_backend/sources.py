@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from collections import OrderedDict
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_engine.errors import FramesError
+from sam2_engine.errors import EngineError, FramesError
 
 from .keeping import Flights, Recent
 
 if TYPE_CHECKING:
     from sam2_engine.frames import Frames
     from sam2_engine.pixels import Range
+
+logger = logging.getLogger(__name__)
 
 ADDRESS_S = 300.0
 """So long an address is taken to show the same picture; then it is fetched again."""
@@ -151,16 +154,29 @@ class Pages:
 
     @property
     def span(self) -> Range:
-        """What is black and white, the same on all pages: the median of the first, the middle and the last one."""
-        from sam2_engine.pixels import Range, as_picture, intensity_range
+        """What is black and white, the same on all pages: the median of the first, the middle and the last one.
+
+        Pages that cannot be read do not count.
+        """
+        from sam2_engine.pixels import Range
 
         if self._span is None:
             chosen = sorted({round(index) for index in np.linspace(0, self._count - 1, SAMPLED_PAGES)})
-            spans = [intensity_range(as_picture(self.load(page).pixels), self._contrast) for page in chosen]
-            self._span = Range(
-                float(np.median([one.low for one in spans])), float(np.median([one.high for one in spans]))
-            )
+            spans = [one for page in chosen if (one := self._span_of(page)) is not None]
+            spans = spans or [one for page in self.digests if (one := self._span_of(page)) is not None]
+            if not spans:
+                raise FramesError("no page can be read; check the addresses in the task's data")
+            self._span = Range(*(float(np.median([getattr(one, end) for one in spans])) for end in ("low", "high")))
         return self._span
+
+    def _span_of(self, page: int) -> Range | None:
+        from sam2_engine.pixels import as_picture, intensity_range
+
+        try:
+            return intensity_range(as_picture(self.load(page).pixels), self._contrast)
+        except EngineError as error:
+            logger.info("page %d does not count for what is black and white: %s", page, error)
+            return None
 
     def __len__(self) -> int:
         return self._count

@@ -90,6 +90,8 @@ class PagesAnswer:
         BusyError, SupersededError
             See `Turns.turn`.
         """
+        # Pages that tell it may have to be fetched, which nobody else shall wait for.
+        _ = self._work.pages.span
         marked: dict[ObjectId, Found] = {}
         for one in objects:
             answer = self._answer(one, marked.get(one.obj, {}), limits)

@@ -106,6 +106,11 @@ def test_a_page_that_cannot_be_fetched_ends_one_direction_only(trained: Tracker)
     assert 2 in masks and 0 in masks and not {4, 5} & set(masks)
 
 
+def test_the_first_page_may_be_missing(tracker: Tracker) -> None:
+    answerer = answerer_for(tracker, FakeFetcher({f"/f{page}.png": FramesError("gone") for page in (0, 2, 3, 5)}))
+    assert 1 in masks_of(ask(answerer, around(objects_at(1)["right"], item_index=1)))
+
+
 def test_pages_of_another_size_are_answered_by_themselves(trained: Tracker) -> None:
     files = {"/f3.png": png(scene(3)[:400, :600])}
     answerer = answerer_for(trained, FakeFetcher(files))
