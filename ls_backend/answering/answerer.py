@@ -20,7 +20,7 @@ from ..turns import SupersededError, Urgency
 from .ahead import Ahead
 from .asking import Ask, read_asks
 from .batch import everything, marked_in, only_label
-from .belonging import Memory, Newest, existing_regions, own_draft, pointed_at
+from .belonging import Memory, Newest, existing_regions, own_draft, pointed_at, saved_ids
 from .pages import IsStale, Limits, PagesAnswer, without
 from .videos import prompts_of, read_tracks, tracked_region
 
@@ -154,7 +154,9 @@ class Answerer:
         used = {name for one in objects for name in one.region_ids}
         taken = _Taken(ask, used, work.pages.size) if self.settings.non_overlapping else None
         targets: dict[ObjectId, ObjectLabel] = {one.obj: one.target for one in objects}
-        return self._results(ask, targets, found, marked, taken)
+        results = self._results(ask, targets, found, marked, taken)
+        self.memory.answered(ask.task_key, marked, {str(region["id"]) for region in results})
+        return results
 
     def _belonging(self, ask: Ask, marked: Sequence[Json], size: tuple[int, int]) -> tuple[list[Json], list[Json]]:
         """What was marked a moment ago by another tool, and boxes and masks that are corrected now."""
@@ -164,7 +166,7 @@ class Answerer:
             return [], []
         draft, is_current = own_draft(ask.task, ids) or ([], False)
         saved = {str(region.get("id")) for region in draft} if is_current else None
-        joined = self.memory.join(ask.task_key, marked, size, saved)
+        joined = self.memory.join(ask.task_key, marked, size, saved, saved_ids(ask.task))
         known = {str(region.get("id")) for region in joined}
         corrected = pointed_at([*joined, *marked], draft, size)
         return joined, [region for region in corrected if str(region.get("id")) not in known]

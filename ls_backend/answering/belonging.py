@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -49,6 +49,12 @@ def own_draft(task: Json, ids: set[str], now: datetime | None = None) -> tuple[l
     moment = now or datetime.now(UTC)
     recent = [draft for draft in drafts if _age_s(draft, moment) <= RECENT_DRAFT_S]
     return (_mappings(recent[0]["result"]), False) if len(recent) == 1 else None
+
+
+def saved_ids(task: Json) -> set[str]:
+    """The ids of all regions in a task's drafts."""
+    drafts = (draft.get("result") for draft in _listed(task, "drafts"))
+    return {str(region.get("id")) for found in drafts if isinstance(found, list) for region in _mappings(found)}
 
 
 def existing_regions(task: Json, ids: set[str]) -> list[Json]:
@@ -92,6 +98,7 @@ class _Thread:
     at: float
     marked: dict[str, Json] = field(default_factory=dict)
     joined: dict[str, Json] = field(default_factory=dict)
+    answers: set[str] = field(default_factory=set)
 
 
 class Memory:
@@ -110,7 +117,12 @@ class Memory:
         self._lock = threading.Lock()
 
     def join(
-        self, task: TaskKey, marked: Sequence[Json], size: tuple[int, int], saved: set[str] | None = None
+        self,
+        task: TaskKey,
+        marked: Sequence[Json],
+        size: tuple[int, int],
+        saved: set[str] | None = None,
+        accepted: Collection[str] = (),
     ) -> list[Json]:
         """Regions that were marked a moment ago by another tool, and belong to what is marked now.
 
@@ -120,12 +132,13 @@ class Memory:
         Parameters
         ----------
         saved : ids in the draft that holds what is marked now; what is not among them was deleted
+        accepted : ids in all drafts; prompts whose answer is among them have done their service
         """
         with_id = {str(region["id"]): region for region in marked if region.get("id")}
         if len(with_id) < len({id(region) for region in marked}) or not with_id:
             return []
         with self._lock:
-            threads = self._alive(task)
+            threads = self._alive(task, accepted)
             mine = next((one for one in threads if with_id.keys() & one.marked.keys()), None)
             if mine is None:
                 mine = _Thread(self._clock())
@@ -136,11 +149,22 @@ class Memory:
                 mine.joined = {name: region for name, region in mine.joined.items() if name in saved}
             return [region for name, region in mine.joined.items() if name not in with_id]
 
+    def answered(self, task: TaskKey, marked: Sequence[Json], answers: Collection[str]) -> None:
+        """Remember the ids of what was answered to what was marked."""
+        ids = {str(region.get("id")) for region in marked}
+        with self._lock:
+            for one in self._tasks.get(task, []):
+                if ids & one.marked.keys():
+                    one.answers = set(answers)
+
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def _alive(self, task: TaskKey) -> list[_Thread]:
-        threads = [one for one in self._tasks.pop(task, []) if self._clock() - one.at <= self._keep_s]
+    def _alive(self, task: TaskKey, accepted: Collection[str]) -> list[_Thread]:
+        threads = self._tasks.pop(task, [])
+        threads = [
+            one for one in threads if self._clock() - one.at <= self._keep_s and one.answers.isdisjoint(accepted)
+        ]
         self._tasks[task] = threads
         while len(self._tasks) > MAX_TASKS:
             self._tasks.popitem(last=False)

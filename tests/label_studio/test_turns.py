@@ -169,6 +169,12 @@ class TestMemory:
         memory.join(TASK, clicks, SIZE)
         assert memory.join(TASK, [box(10, 10, 100, 100)], SIZE) == clicks
 
+    def test_what_was_accepted_is_joined_no_more(self) -> None:
+        memory, drawn = Memory(), box(10, 10, 100, 100)
+        memory.join(TASK, [drawn], SIZE)
+        memory.answered(TASK, [drawn], {"answer"})
+        assert memory.join(TASK, [click(50, 50)], SIZE, accepted={"answer"}) == []
+
     def test_other_labels_and_pages_are_not_joined(self) -> None:
         for other in (click(50, 50, "Dog"), click(50, 50, item_index=1), click(50, 50, to_name="other")):
             memory = Memory()
