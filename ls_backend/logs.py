@@ -112,6 +112,8 @@ def set_up(settings: Settings) -> None:
     root.setLevel(settings.log_level)
     # Says at INFO what our own line says, and once for each open connection that it waits.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    # Shows headers at DEBUG: cookies of Label Studio among them, which the redactor cannot know.
+    logging.getLogger("httpcore2").setLevel(logging.WARNING)
 
 
 def _word(value: Any) -> str:

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Check; 0 where nothing is a problem."""
     from ..doctor import Doctor
 
+    shared.set_up_logs(args)
+
     settings = shared.read_settings(args, model=args.model)
     doctor = Doctor(
         settings,

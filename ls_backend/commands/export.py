@@ -61,6 +61,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export; 0 where nothing had to be left out."""
+    shared.set_up_logs(args)
     console = Console(quiet=args.quiet)
     settings = shared.read_settings(args)
     left_out: list[str] = []

@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from ..api import LabelStudioApi
     from ..predicting import Choice, tally
 
+    shared.set_up_logs(args)
+
     settings = shared.read_settings(
         args,
         model=args.model,

@@ -43,6 +43,18 @@ def read_settings(args: argparse.Namespace, **more: Any) -> Settings:
     )
 
 
+def set_up_logs(args: argparse.Namespace) -> None:
+    """What goes wrong is told by the command itself; with ``--debug`` the log is shown too."""
+    import logging
+
+    if args.debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+        # Which shows headers, tokens among them.
+        logging.getLogger("httpcore2").setLevel(logging.WARNING)
+    else:
+        logging.getLogger("ls_backend").addHandler(logging.NullHandler())
+
+
 def number(text: str) -> int:
     """A number from 1 on, as projects and tasks have."""
     if not text.isdigit() or int(text) < 1:

@@ -7,6 +7,8 @@ import gzip
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -725,3 +727,27 @@ def test_certificates_are_not_checked_where_that_was_asked_for(
     authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _fetch_tls(authority, "other.example.org", tmp_path, monkeypatch, verify_tls=False) == PICTURE
+
+
+# ------------------------------------------------------------------------------------------------ logs
+
+
+def test_not_even_debugging_logs_show_cookies_or_tokens(studio: Server) -> None:
+    code = (
+        "import sys; from ls_backend.logs import set_up; from ls_backend.settings import Settings;"
+        "from ls_backend.media import MediaFetcher; settings = Settings.from_env(log_level='DEBUG'); set_up(settings);"
+        "MediaFetcher(settings.media).fetch('/data/upload/1/x.png')"
+    )
+    personal = web_token("refresh", 1e9)
+    exchange = Exchange(studio, personal, life_s=300)
+    studio.pages["/data/upload/1/x.png"] = send(PICTURE, Set_Cookie="sessionid=inner-secret")
+    variables = {
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": personal,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **variables}, capture_output=True, text=True, check=True
+    )
+    assert exchange.exchanges == 1
+    assert not any(secret in ran.stdout + ran.stderr for secret in ("inner-secret", personal, exchange.given[-1]))
