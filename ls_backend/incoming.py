@@ -7,10 +7,15 @@ are read. Pure: no server.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from sam2_engine.errors import EngineError
+
+_MAX_DIGITS = 300
+_LONG_NUMBER = re.compile(rb"\d{%d}" % _MAX_DIGITS)
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 MAX_CONTAINERS = 2_000_000
 """Lists and objects in one body. Each takes some twenty times its text in memory, so bytes alone bound nothing."""
@@ -39,13 +44,17 @@ def read_json(body: bytes) -> dict[str, Any]:
             f"the body has more than {MAX_CONTAINERS:,} lists and objects; send fewer tasks at once"
         )
     try:
-        found = json.loads(body.decode("utf-8"), parse_constant=_refuse)
+        # Reading every number by a function of ours is slow, and needed only where there is a very long one.
+        parse_int = _usable_int if _LONG_NUMBER.search(body) else None
+        found = json.loads(body.decode("utf-8"), parse_constant=_refuse, parse_int=parse_int)
     except RecursionError:
         raise RequestError("the body is nested too deeply; Label Studio's requests are not") from None
     except ValueError as error:
         raise RequestError(f"the body is no JSON ({_short(error)}); send Label Studio's body unchanged") from None
     if not isinstance(found, dict):
         raise RequestError(f"the body is a JSON object, got {_name(found)}")
+    if _HALF_A_PAIR.search(body) and not _is_unicode(found):
+        raise RequestError("the body has text that is no Unicode (half of a surrogate pair); correct it")
     return found
 
 
@@ -120,6 +129,22 @@ def check_project(body: Mapping[str, Any]) -> str:
     if isinstance(project, bool) or not isinstance(project, (str, int, float, type(None))):
         raise RequestError(f"project must be text or a number, got {_name(project)}")
     return "" if project is None else str(project)
+
+
+def _usable_int(digits: str) -> int:
+    """An integer that can also be a float; longer ones stop whatever computes with them."""
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _is_unicode(value: object) -> bool:
+    """Whether all text can be written as UTF-8. JSON can name halves of characters, which nothing else takes."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse(constant: str) -> NoReturn:
