@@ -93,7 +93,10 @@ class PagesAnswer:
         # Pages that tell it may have to be fetched, which nobody else shall wait for.
         _ = self._work.pages.span
         marked: dict[ObjectId, Found] = {}
-        for one in objects:
+        for number, one in enumerate(objects):
+            if number and time.monotonic() > limits.until:
+                logger.warning("%d of %d objects were answered, then the time was up", number, len(objects))
+                break
             answer = self._answer(one, marked.get(one.obj, {}), limits)
             if answer is not None:
                 marked.setdefault(one.obj, {})[one.frame] = answer

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ls_backend.answering.ahead import MAX_WAITING, Ahead
 from ls_backend.answering.belonging import Memory, Newest
 from ls_backend.turns import BusyError, SupersededError, Turns, Urgency
 from tests.label_studio.answering_parts import SIZE, box, click
@@ -193,3 +194,34 @@ class TestMemory:
         for number in range(1200):
             memory.join(("1", str(number)), [click(5, 5)], SIZE)
         assert len(memory) == 1000
+
+
+class TestAhead:
+    def test_the_newest_comes_first_and_the_oldest_go_where_too_many_wait(self) -> None:
+        ahead, done, first = Ahead(), [], threading.Event()
+        ahead.put(lambda: done.append(first.wait(20)))
+        for number in range(MAX_WAITING + 3):
+            ahead.put(lambda number=number: done.append(number))  # type: ignore[misc]
+        first.set()
+        assert ahead.wait(20)
+        # The first may have begun at once, or have been pushed out.
+        assert [one for one in done if one is not True] == [*range(MAX_WAITING + 2, 2, -1)]
+        ahead.close()
+
+    def test_what_fails_does_not_end_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        ahead, done = Ahead(), []
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        ahead.put(fail)
+        assert ahead.wait(20)
+        ahead.put(lambda: done.append(1))
+        assert ahead.wait(20) and done == [1] and "looked at ahead" in caplog.text
+        ahead.close()
+
+    def test_nothing_is_done_after_it_was_closed(self) -> None:
+        ahead, done = Ahead(), []
+        ahead.close()
+        ahead.put(lambda: done.append(1))
+        assert ahead.wait(1) and not done
