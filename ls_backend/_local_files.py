@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ._media_store import Media, MediaWriter
 from .media_errors import MediaRefusedError, MediaTooLargeError, MediaUnavailableError
@@ -30,7 +30,21 @@ def read_local_file(root: Path, relative: str, settings: MediaSettings, *, needs
     MediaTooLargeError, MediaUnavailableError
         See there.
     """
-    path = _inside(root, relative)
+    handle = _opened(_inside(root, relative), relative, needs_it=needs_it)
+    if handle is None:
+        return None
+    with os.fdopen(handle, "rb") as file, MediaWriter(settings.ram_bytes) as writer:
+        _check_size(os.fstat(handle).st_size, relative, settings.max_bytes)
+        while piece := file.read(_PIECE_BYTES):
+            writer.write(piece)
+            _check_size(writer.size, relative, settings.max_bytes)
+        if writer.size == 0:
+            raise MediaUnavailableError(f"{relative!r:.200} is empty; copy it again")
+        return writer.finish("", PurePosixPath(relative.replace("\\", "/")).name)
+
+
+def _opened(path: Path, relative: str, *, needs_it: bool) -> int | None:
+    """A handle of a file, not of anything else; None where it is missing and not needed."""
     try:
         # Not to wait for a pipe that nobody writes to; not to follow a link put there since it was looked at.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
@@ -41,26 +55,20 @@ def read_local_file(root: Path, relative: str, settings: MediaSettings, *, needs
             f"there is no file {relative!r:.200} in the folder of local files; check LOCAL_FILES_DOCUMENT_ROOT"
         ) from None
     except OSError as error:
-        raise MediaUnavailableError(
-            f"{relative!r:.200} cannot be read: {error.strerror}; check its permissions"
-        ) from None
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode):
+        reason = f"{relative!r:.200} cannot be read: {error.strerror}"
+        raise MediaUnavailableError(f"{reason}; check its permissions") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise MediaRefusedError(f"{relative!r:.200} is a folder or a device; name a file")
-    with os.fdopen(handle, "rb") as file, MediaWriter(settings.ram_bytes) as writer:
-        if found.st_size > settings.max_bytes:
-            raise MediaTooLargeError(
-                f"{relative!r:.200} has {found.st_size:,} bytes, the limit is {settings.max_bytes:,}; "
-                "make it smaller, or raise SAM2_MAX_MEDIA_BYTES if you trust it"
-            )
-        while piece := file.read(_PIECE_BYTES):
-            writer.write(piece)
-            if writer.size > settings.max_bytes:
-                raise MediaTooLargeError(f"{relative!r:.200} grows while it is read; wait until it is complete")
-        if writer.size == 0:
-            raise MediaUnavailableError(f"{relative!r:.200} is empty; copy it again")
-        return writer.finish("", path.name)
+    return handle
+
+
+def _check_size(size: int, relative: str, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise MediaTooLargeError(
+            f"{relative!r:.200} has {size:,} bytes or more, the limit is {max_bytes:,}; make it smaller, or raise "
+            "SAM2_MAX_MEDIA_BYTES if you trust it"
+        )
 
 
 def _inside(root: Path, relative: str) -> Path:

@@ -27,8 +27,7 @@ def write_training_data(
     ----------
     pages : from `annotated_pages`, of annotations
     folder : to make, or an earlier one to replace
-    report : told about pages whose picture cannot be fetched
-    fetch : gets pictures
+    report, fetch : as in `export_coco`
 
     Raises
     ------
@@ -50,13 +49,9 @@ def write_training_data(
                 continue
             tasks.append(_task(page, name, len(tasks) + 1))
             done.pictures, done.objects = done.pictures + 1, done.objects + len(page.shapes)
-            for shape in page.shapes:
-                done.labels.setdefault(shape.label, len(done.labels))
+            done.number([shape.label for shape in page.shapes])
         if not tasks:
-            raise ExportError(
-                f"there is nothing to learn from for {os.fspath(folder)!r}: no annotation has masks; accept and submit "
-                "some first"
-            )
+            raise ExportError("there is nothing to learn from: no annotation has masks; accept and submit some first")
         (target / "annotations.json").write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
     return done
 

@@ -16,8 +16,9 @@ from sam2_engine.errors import EngineError
 
 from ._addresses import AllowList, WebAddress, parse_web_address
 from ._safe_http import Ask, SafeHttp
-from .api import ApiError, LabelStudioApi
+from .api import LabelStudioApi
 from .config_advice import config_findings
+from .doctor_connection import Connection
 from .findings import Finding
 from .label_config import LabelConfig, LabelConfigError, parse_label_config
 from .media import MediaFetcher
@@ -32,11 +33,6 @@ SAMPLED_TASKS = 20
 _BACKEND_TIMEOUT_S = 5.0
 _BACKEND_BYTES = 1 << 16
 _PACKAGES = ("torch", "numpy", "pillow", "httpcore2", "flask", "waitress", "label-studio-ml")
-
-LOCKED = (
-    "start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, or, tighter, with "
-    "USE_DEFAULT_BANNED_SUBNETS=false and USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16; then connect the model again"
-)
 
 
 class _NotReadyError(MediaError):
@@ -190,7 +186,8 @@ class Doctor:
         xml = str(project.get("label_config") or "")
         yield from config_findings(xml)
         yield from self._media(api, project, xml)
-        yield from self._connection(api, self.project)
+        connection = Connection(self.settings, self.backend_url, self.connect, self._served_version)
+        yield from connection.examine(api, self.project)
 
     # ------------------------------------------------------------------------------------------------ its pictures
 
@@ -232,89 +229,9 @@ class Doctor:
             return Finding(check, "warning", found, "the picture was exchanged since: upload it as a new task")
         return Finding(check, "ok", f"task {task.get('id')}: {size[0]} × {size[1]} pixels, {media.size:,} bytes")
 
-    # ------------------------------------------------------------------------------------------------ its connection
-
-    def _connection(self, api: LabelStudioApi, project: int) -> Iterator[Finding]:
-        check = "connection"
-        try:
-            rows = api.ml_backends(project)
-            if self.connect and not any(_same_port(str(row.get("url")), self.backend_url) for row in rows):
-                rows = [*rows, self._connect(api, project)]
-        except EngineError as error:
-            locked = isinstance(error, ApiError) and "reserved network" in str(error)
-            yield Finding(check, "problem", str(error), LOCKED if locked else "")
-            return
-        if not rows:
-            fix = "Settings > Model > Connect Model, with interactive preannotations on; or --connect does it"
-            yield Finding(check, "problem", "no model is connected to the project", fix)
-            return
-        yield from self._rows(api, project, rows)
-
-    def _connect(self, api: LabelStudioApi, project: int) -> Json:
-        user, password = self.settings.user, self.settings.password
-        if self.settings.token is not None:
-            # Label Studio offers basic authentication only; our server takes the token as its password.
-            user, password = user or "sam2", self.settings.token
-        return api.connect(project, self.backend_url, title="SAM 2", user=user, password=password)
-
-    def _rows(self, api: LabelStudioApi, project: int, rows: list[Json]) -> Iterator[Finding]:
-        check = "connection"
-        interactive = [row for row in rows if row.get("is_interactive")]
-        ours = next((row for row in rows if _same_port(str(row.get("url")), self.backend_url)), None)
-        if ours is None:
-            urls = ", ".join(str(row.get("url")) for row in rows)
-            yield Finding(check, "warning", f"connected are {urls}, none of them {self.backend_url}", _GIVE_URL)
-            ours = interactive[0] if interactive else rows[0]
-        if not ours.get("is_interactive"):
-            fix = "switch on 'Interactive preannotations' under Settings > Model > … > Edit"
-            yield Finding(check, "problem", f"{ours.get('url')} is not asked when people click", fix)
-        elif interactive[0] is not ours:
-            fix = f"remove {interactive[0].get('url')} under Settings > Model, or switch its interactive mode off"
-            found = f"clicks go to {interactive[0].get('url')}, which was connected earlier"
-            yield Finding(check, "problem", found, fix)
-        yield self._through(api, ours)
-        yield self._webhook(api, project, str(ours.get("url", "")).rstrip("/"))
-
-    def _through(self, api: LabelStudioApi, row: Json) -> Finding:
-        """Whether Label Studio reaches the server, which its own network and rules decide."""
-        check = "connection"
-        try:
-            versions = api.backend_versions(int(row["id"])).get("versions")
-        except EngineError as error:
-            if "reserved network" in str(error):
-                return Finding(
-                    check, "problem", f"Label Studio refuses to call {row.get('url')}: private address", LOCKED
-                )
-            return Finding(check, "problem", f"Label Studio cannot use {row.get('url')}: {error}", _UNREACHED)
-        if row.get("error_message"):
-            return Finding(check, "problem", f"Label Studio says: {str(row['error_message'])[:300]}", _UNREACHED)
-        if self._served_version and versions and self._served_version not in versions:
-            found = f"Label Studio sees {versions}, this machine {self._served_version}"
-            return Finding(check, "warning", found, "two servers are at work; stop one, or give --backend-url")
-        return Finding(check, "ok", f"Label Studio reaches {row.get('url')}: {', '.join(map(str, versions or ['?']))}")
-
-    def _webhook(self, api: LabelStudioApi, project: int, url: str) -> Finding:
-        check = "webhook"
-        try:
-            hooks = [one for one in api.webhooks(project) if str(one.get("url", "")).startswith(f"{url}/webhook")]
-        except EngineError as error:
-            return Finding(check, "warning", str(error))
-        if not any(one.get("is_active") for one in hooks):
-            fix = f"add {url}/webhook under Settings > Webhooks; if that is refused: {LOCKED}"
-            return Finding(check, "warning", "corrections are not sent to the model", fix)
-        has_secret = any("token=" in str(one.get("url")) or one.get("headers") for one in hooks)
-        if self.settings.needs_auth and not has_secret:
-            fix = f"change its address to {url}/webhook?token=… (SAM2_TOKEN) under Settings > Webhooks"
-            return Finding(check, "warning", "events arrive without a password and are refused", fix)
-        return Finding(check, "ok", f"{url}/webhook")
-
 
 _IN_A_CONTAINER = (
     "from inside a container, localhost is the container: write the service's name or host.docker.internal"
-)
-_GIVE_URL = "give the server's address with --backend-url, or connect it under Settings > Model"
-_UNREACHED = (
-    "give Label Studio an address that it can reach (localhost in a container is the container), see the server's log"
 )
 
 
@@ -363,11 +280,3 @@ def _sizes(task: Json) -> Iterator[tuple[int, int]]:
             size = original_size(result) if isinstance(result, Mapping) else None
             if size is not None:
                 yield size
-
-
-def _same_port(one: str, other: str) -> bool:
-    """Whether two addresses may be one server; their hosts can have other names on another machine."""
-    try:
-        return parse_web_address(one).origin.port == parse_web_address(other).origin.port
-    except MediaError:
-        return False

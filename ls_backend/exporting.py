@@ -24,7 +24,7 @@ from sam2_engine.atomic import atomic_folder
 from sam2_engine.errors import EngineError, ExportError
 from sam2_engine.export import compress_rle, encode_rle, labels_from_masks, rle_area, rle_box, write_png
 
-from .annotated import AnnotatedPage, Report, page_stem, page_suffix
+from .annotated import AnnotatedPage, Report, Shape, page_stem, page_suffix
 from .media import Media
 from .outlines import Outline, joined, polygons_from_mask
 from .pictures import picture_kind
@@ -48,6 +48,10 @@ class Exported:
     objects: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     """Label → its number, in the order in which they came"""
+
+    def number(self, labels: Iterable[str], start: int = 0) -> list[int]:
+        """The numbers of labels, new ones from `start` on."""
+        return [self.labels.setdefault(label, len(self.labels) + start) for label in labels]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,12 +95,9 @@ def export_coco(
                 report(f"task {page.task}, page {page.page}: nothing is marked and its size is not known; left out")
                 continue
             images.append(_coco_image(named, page.size, len(images) + 1))
-            for shape in page.shapes:
-                number = done.labels.setdefault(shape.label, len(done.labels) + 1)
-                annotations.append({"id": len(annotations) + 1, "image_id": len(images), "category_id": number})
-                annotations[-1] |= _coco_mask(shape.mask) | {"region": shape.region}
-                if shape.score is not None:
-                    annotations[-1]["score"] = round(shape.score, 4)
+            for shape, number in zip(page.shapes, done.number((one.label for one in page.shapes), 1), strict=True):
+                ids = {"id": len(annotations) + 1, "image_id": len(images), "category_id": number}
+                annotations.append(ids | _coco_mask(shape))
         categories = [{"id": number, "name": label} for label, number in done.labels.items()]
         content = {"images": images, "annotations": annotations, "categories": categories}
         (target / "annotations.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -133,7 +134,7 @@ def export_yolo(
                 if ring is None:
                     report(f"task {named.page.task}, region {shape.region!r}: too small for an outline; left out")
                     continue
-                number = done.labels.setdefault(shape.label, len(done.labels))
+                (number,) = done.number([shape.label])
                 height, width = shape.mask.shape
                 shares = np.clip(ring / (width, height), 0, 1).ravel().tolist()
                 lines.append(f"{number} " + " ".join(f"{share:.6g}" for share in shares))
@@ -174,7 +175,7 @@ def export_png(
             if page.size is None:
                 report(f"task {page.task}, page {page.page}: nothing is marked and its size is not known; left out")
                 continue
-            numbers = [done.labels.setdefault(shape.label, len(done.labels) + 1) for shape in page.shapes]
+            numbers = done.number((shape.label for shape in page.shapes), 1)
             given: dict[Any, int] = dict(enumerate(numbers if values == "classes" else range(1, len(numbers) + 1)))
             masks: dict[Any, NDArray[np.bool_]] = dict(enumerate(shape.mask for shape in page.shapes))
             name = f"{named.stem}.png"
@@ -242,6 +243,8 @@ def _coco_image(named: _Named, size: tuple[int, int], number: int) -> dict[str, 
     return found | {"task": page.task, "to_name": page.to_name, "item_index": page.page, "url": shown}
 
 
-def _coco_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    rle = encode_rle(mask)
-    return {"segmentation": compress_rle(rle), "bbox": list(rle_box(rle)), "area": rle_area(rle), "iscrowd": 0}
+def _coco_mask(shape: Shape) -> dict[str, Any]:
+    rle = encode_rle(shape.mask)
+    found = {"segmentation": compress_rle(rle), "bbox": list(rle_box(rle)), "area": rle_area(rle), "iscrowd": 0}
+    score = {} if shape.score is None else {"score": round(shape.score, 4)}
+    return found | score | {"region": shape.region}
