@@ -103,8 +103,13 @@ def read_geometry(result: Json, canvas: Canvas) -> Geometry | None:
         return _read_rectangle(value, canvas)
     if kind.startswith("keypoint"):
         x, y = canvas.to_pixels(_number(value, "x"), _number(value, "y"))
-        return Click(x, y, is_positive(result))
+        # Percents count from the picture's edge, clicks from the middle of its first pixel; its outer half has none.
+        return Click(_from_middle(x), _from_middle(y), is_positive(result))
     return None
+
+
+def _from_middle(at: float) -> float:
+    return at - 0.5 if at < 0 or at > 0.5 else 0.0
 
 
 def is_positive(result: Json) -> bool:

@@ -61,6 +61,11 @@ def little(tracker: Tracker) -> Answerer:
     return answerer_for(tracker)
 
 
+def clicked(x: float, y: float, positive: bool = True) -> Click:
+    """A click at a place that is counted from the picture's edge, as percents are."""
+    return Click(x - 0.5, y - 0.5, positive)
+
+
 def engine_mask(tracker: Tracker, *steps: Prompts, base: Mask | None = None, step: int = 0) -> Mask:
     """What the engine alone finds."""
     walker = Walker(scene(step)[None], tracker)
@@ -109,7 +114,7 @@ class TestRecordedRequests:
             value = one["value"]
             x, y = value["x"] * x_scale, value["y"] * y_scale
             if one["type"] == "keypointlabels":
-                clicks.append(Click(x, y, one["is_positive"]))
+                clicks.append(clicked(x, y, one["is_positive"]))
             else:
                 frame = Box(x, y, x + value["width"] * x_scale, y + value["height"] * y_scale)
         expected = engine_mask(trained, Prompts(tuple(clicks), frame))
@@ -156,7 +161,7 @@ class TestPrompts:
         negative = click(250.3, 200.3)
         del negative["is_positive"]
         negative["value"]["positive"] = False
-        expected = engine_mask(trained, Prompts((Click(190.3, 200.3), Click(250.3, 200.3, False))))
+        expected = engine_mask(trained, Prompts((clicked(190.3, 200.3), clicked(250.3, 200.3, False))))
         np.testing.assert_array_equal(only_mask(answerer.predict(request(plain, negative))), expected)
 
     def test_negative_clicks_alone_show_nothing(self, little: Answerer) -> None:
@@ -217,7 +222,7 @@ class TestWhatBelongsTogether:
         answerer = answerer_for(trained)
         answerer.predict(request(box(111, 121, 158, 158)))
         later = only_mask(answerer.predict(request(click(190.3, 200.3), click(240.3, 200.3, positive=False))))
-        expected = engine_mask(trained, Prompts((Click(190.3, 200.3), Click(240.3, 200.3, False)), self.left))
+        expected = engine_mask(trained, Prompts((clicked(190.3, 200.3), clicked(240.3, 200.3, False)), self.left))
         np.testing.assert_array_equal(later, expected)
 
     def test_other_boxes_of_the_same_request_keep_their_masks(self, trained: Tracker) -> None:
@@ -254,7 +259,7 @@ class TestWhatBelongsTogether:
         marked = click(190.3, 200.3)
         task = {"drafts": [draft(box(111, 121, 158, 158), marked)]}
         found = only_mask(answerer_for(trained).predict(request(marked, task=task)))
-        np.testing.assert_array_equal(found, engine_mask(trained, Prompts((Click(190.3, 200.3),), self.left)))
+        np.testing.assert_array_equal(found, engine_mask(trained, Prompts((clicked(190.3, 200.3),), self.left)))
 
     def test_a_box_that_was_deleted_is_not_merged(self, tracker: Tracker) -> None:
         answerer = answerer_for(tracker)
@@ -273,7 +278,7 @@ class TestWhatBelongsTogether:
         task = {"drafts": [draft(brush(accepted), brush(truth["right"], "Dog"))]}
         found = only_mask(answerer_for(trained).predict(request(marked, task=task)))
         np.testing.assert_array_equal(
-            found, engine_mask(trained, Prompts((Click(320.3, 200.3, False),)), base=accepted)
+            found, engine_mask(trained, Prompts((clicked(320.3, 200.3, False),)), base=accepted)
         )
         assert not found[200, 320] and overlap(found, accepted) > 0.6
 
@@ -306,7 +311,7 @@ class TestOutput:
         return regions_of(answerer_for(trained, **settings).predict(request(click(190.3, 200.3), config=config)))
 
     def expected(self, trained: Tracker) -> Mask:
-        return engine_mask(trained, Prompts((Click(190.3, 200.3),)))
+        return engine_mask(trained, Prompts((clicked(190.3, 200.3),)))
 
     def test_bitmasks(self, trained: Tracker) -> None:
         (found,) = self.answers(trained, f'<BitmaskLabels name="bm" toName="image">{LABELS}</BitmaskLabels>')

@@ -169,7 +169,7 @@ class TestRecordedRequests:
         (step,) = found.steps
         assert [click.positive for click in step.clicks] == [True, True, False]
         assert (step.clicks[0].x, step.clicks[0].y) == pytest.approx(
-            (28.10098792535675 * 6.4, 40.486644712769845 * 4.8)
+            (28.10098792535675 * 6.4 - 0.5, 40.486644712769845 * 4.8 - 0.5)
         )
         assert (found.target, found.size, found.frame) == (ObjectLabel("image", "Cat"), (480, 640), 0)
         assert found.region_ids == ("mK3thcay2S", "wTHUqylseJ", "Fu5m1xJa96")
@@ -184,14 +184,14 @@ class TestRecordedRequests:
 
     def test_a_click_and_a_rectangle_are_one_object(self) -> None:
         (found,) = self.read("click_and_box")
-        assert found.steps[0].clicks == (Click(128, 96),)
+        assert found.steps[0].clicks == (Click(127.5, 95.5),)
         assert found.steps[0].box == Box(64, 48, 256, 240)
 
     def test_a_turned_view_changes_no_coordinate(self) -> None:
         (found,) = self.read("turned_view")
         assert found.image_rotation == 90
         (click,) = found.steps[0].clicks
-        assert (click.x, click.y) == pytest.approx((20.746432491767305 * 6.4, 19.319429198682755 * 4.8))
+        assert (click.x, click.y) == pytest.approx((20.746432491767305 * 6.4 - 0.5, 19.319429198682755 * 4.8 - 0.5))
 
     def test_the_page_is_the_frame(self) -> None:
         request = recorded("pages")["request"]
@@ -329,11 +329,17 @@ class TestPrompts:
             (found,) = read_prompts(results)
             assert (found.target.label, found.region_ids) == ("Dog", ("r",))
 
+    def test_clicks_count_from_the_middle_of_the_first_pixel(self) -> None:
+        middles = [point(100 * (column + 0.5) / 61, 100 * (row + 0.5) / 47) for row, column in ((0, 0), (46, 60))]
+        (found,) = read_prompts([*middles, point(0, 0), point(100, 100)])
+        places = [(click.x, click.y) for click in found.steps[0].clicks]
+        np.testing.assert_allclose(places, [(0, 0), (60, 46), (0, 0), (60.5, 46.5)], atol=1e-9)
+
     def test_percents_and_masks_are_carried_to_a_picture_loaded_at_another_size(self) -> None:
         (found,) = read_prompts([point(50, 50), brush(disc(), id="b")], size=(94, 122))
         assert found.size == (94, 122)
         mask, clicks = found.steps
-        assert clicks.clicks == (Click(61, 47),)
+        assert clicks.clicks == (Click(60.5, 46.5),)
         assert mask.mask is not None
         np.testing.assert_array_equal(mask.mask, disc().repeat(2, axis=0).repeat(2, axis=1))
 
@@ -345,7 +351,7 @@ class TestPrompts:
         bare = {key: item for key, item in point(50, 50).items() if not key.startswith("original")}
         with pytest.raises(PromptError, match="original_width"):
             read_prompts([bare])
-        assert read_prompts([bare], size=(10, 20))[0].steps[0].clicks == (Click(10, 5),)
+        assert read_prompts([bare], size=(10, 20))[0].steps[0].clicks == (Click(9.5, 4.5),)
 
     def test_other_kinds_of_results_are_passed_over(self) -> None:
         choice = {"type": "choices", "from_name": "c", "to_name": "image", "value": {"choices": ["good"]}}

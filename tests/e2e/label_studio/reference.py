@@ -45,11 +45,14 @@ def default_tracker() -> Tracker:
 
 
 def clicks(context: Mapping[str, Any], page: int | None = None) -> tuple[Click, ...]:
-    """The key points of a request's context, in pixels; those of one page if it is given."""
+    """The key points of a request's context; those of one page if it is given.
+
+    The engine counts from the middle of the first pixel, Label Studio from the picture's edge.
+    """
     return tuple(
         Click(
-            one["value"]["x"] / 100 * one["original_width"],
-            one["value"]["y"] / 100 * one["original_height"],
+            one["value"]["x"] / 100 * one["original_width"] - 0.5,
+            one["value"]["y"] / 100 * one["original_height"] - 0.5,
             bool(one["is_positive"]),
         )
         for one in context["result"]
