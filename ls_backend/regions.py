@@ -171,8 +171,8 @@ def _read_rectangle(value: Json, canvas: Canvas) -> Box:
     """The upright box that stands for a rectangle, which may be turned about its first corner, clockwise.
 
     The box around a turned rectangle is far too wide for a round object in it, and the box around the ellipse in it
-    cuts the corners of an angular one. Half-way between, IoU of discs and bars at several angles is 0.77 to 0.94 with the
-    default model, where the box around the rectangle gives 0.61 to 0.97.
+    cuts the corners of an angular one. Half-way between, IoU of discs and bars at several angles is 0.77 to 0.94 with
+    the default model, where the box around the rectangle gives 0.61 to 0.97.
     """
     left, top = canvas.to_pixels(_number(value, "x"), _number(value, "y"))
     width, height = canvas.to_pixels(_number(value, "width"), _number(value, "height"))

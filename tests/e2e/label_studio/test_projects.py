@@ -89,16 +89,19 @@ def test_retrieving_predictions_in_the_list_of_tasks_stores_them_once(
     studio: LabelStudio, new_project: Project, scene: scenes.Scene, tmp_path: Path
 ) -> None:
     paths = scenes.write_pictures(scene, tmp_path)
-    obj = scene.objects()[3]
-    project, (task,) = new_project("image", lambda made: {"image": studio.upload(made, *paths)[0]})
-    regions = _box_regions(scene.box(obj), scene.labels.shape[1:])
-    studio.post(f"/api/tasks/{task}/annotations/", json={"result": regions})
+    chosen = scene.objects()[3], scene.objects()[1]
+    # Two, because a request for one task looks just like the one that is sent when a task is opened.
+    project, tasks = new_project("image", *[lambda made: {"image": studio.upload(made, *paths)[0]}] * 2)
+    for task, obj in zip(tasks, chosen, strict=True):
+        regions = _box_regions(scene.box(obj), scene.labels.shape[1:])
+        studio.post(f"/api/tasks/{task}/annotations/", json={"result": regions})
     for _ in range(2):
-        studio.retrieve_predictions(project, [task])
-    (prediction,) = studio.task(task)["predictions"]
-    (found,) = reference.brush_masks(prediction["result"]).values()
-    assert np.isfinite(prediction["score"]) and prediction["model_version"].startswith("sam2-default-")
-    assert reference.iou(found, scene.labels[0] == obj) > 0.8
+        studio.retrieve_predictions(project, tasks)
+    for task, obj in zip(tasks, chosen, strict=True):
+        (prediction,) = studio.task(task)["predictions"]
+        (found,) = reference.brush_masks(prediction["result"]).values()
+        assert np.isfinite(prediction["score"]) and prediction["model_version"].startswith("sam2-default-")
+        assert reference.iou(found, scene.labels[0] == obj) > 0.8
 
 
 def _box_regions(box: tuple[float, float, float, float], size: tuple[int, ...]) -> list[Json]:
