@@ -38,7 +38,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="a backend for Label Studio: masks for clicks and boxes, tasks and whole projects",
         description="Answer Label Studio. Connect it in a project under Settings > Model, and switch on interactive "
-        "preannotations. Environment variables set everything too (docs/label_studio.md); options count more.",
+        "preannotations. Environment variables set everything too (docs/label_studio_server.md); options count more.",
         epilog="example: LABEL_STUDIO_URL=http://localhost:8080 LABEL_STUDIO_API_KEY=… sam2 serve label-studio",
     )
     where = parser.add_argument_group("server")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from ls_backend.media_errors import MediaRefusedError
+from ls_backend.monitoring import KEPT_TIMES
 from ls_backend.service import Service
 from ls_backend.settings import MediaSettings, Settings
 from ls_backend.turns import BusyError, SupersededError
@@ -472,3 +475,37 @@ def test_no_thread_is_left_behind() -> None:
     post(client, "/webhook", {"action": "TASKS_CREATED"})
     service.close()
     _waiting_until(lambda: threading.active_count() <= before)
+
+
+def test_memory_does_not_grow_with_the_number_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful:
+        def predict(self, request: Any) -> list[dict[str, Any]]:
+            return [{"result": [], "score": 0.0}]
+
+    # pytest keeps every record.
+    monkeypatch.setattr(logging.getLogger("ls_backend"), "disabled", True)
+    monkeypatch.setattr(logging.getLogger("ls_backend.app"), "disabled", True)
+    service = make_service(answerer=Forgetful())
+    client = client_of(service)
+
+    def ask(number: int) -> None:
+        post(client, "/predict", CLICKS | {"project": f"{number}.1"})
+        post(client, "/predict", {"tasks": number})
+        post(client, "/setup", {"project": str(number), "hostname": f"http://labels-{number}:8080"})
+        post(client, "/webhook", {"action": f"ACTION_{number}", "project": {"id": number}})
+        client.get(f"/nothing/{number}")
+
+    for number in range(KEPT_TIMES):
+        ask(number)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(KEPT_TIMES, 2 * KEPT_TIMES):
+            ask(number)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        service.close()
+    # What is kept is bounded and was full before; its entries were replaced by new ones, which are counted here.
+    assert grown < 500_000
