@@ -85,6 +85,8 @@ class Walkers:
                     cleaning=cleaning,
                     feature_bytes=settings.feature_bytes,
                     window=settings.window,
+                    # Colours are channels here more often than those of a film.
+                    follow="memory",
                 )
             self._walkers.move_to_end(position)
             while len(self._walkers) > MAX_WALKERS:

@@ -75,7 +75,7 @@ def carry_plane(
     """
     if before.shape != after.shape:
         raise ShapeError(f"both planes need one shape, got {before.shape} and {after.shape}")
-    walker = Walker(_TwoPlanes((before, after), span), tracker, cleaning=cleaning, window=window)
+    walker = Walker(_TwoPlanes((before, after), span), tracker, cleaning=cleaning, window=window, follow="memory")
     legs = [Leg(obj, 1, 1, 1) for obj in patches]
     strides = walker.walk(legs, dict.fromkeys(patches, (0,)), lambda obj, frame: patches[obj] if frame == 0 else None)
     return {obj: found for stride in strides for obj, found in stride.found.items()}

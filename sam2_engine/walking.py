@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from . import cleanup
+from .config import Follow
 from .deciding import Cleaning, FrameDecider
 from .features import FeatureRows
 from .frames import Frames, open_frames
@@ -102,7 +103,7 @@ class Walker:
     tracker : model and placement
     cleaning : what is done to masks
     feature_bytes : memory that the features of recent frames may take
-    window : as in `Session`
+    window, follow : as in `Session`
     features : where features come from instead of a cache of its own, such as one that many sequences share
     kept_entries : answers, and memories made of masks, that are kept
 
@@ -121,12 +122,13 @@ class Walker:
         window: WindowChoice = None,
         features: FeatureRows | None = None,
         kept_entries: int = KEPT_ENTRIES,
+        follow: Follow | None = None,
     ) -> None:
         self.frames: Frames = open_frames(frames)
         self.tracker = tracker
         self.cleaning = cleaning or Cleaning()
         self.rule = rule_for(tracker.config, window)
-        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule, features, follow="memory")
+        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule, features, follow=follow)
         self._answers, self._memories = _Recent(kept_entries), _Recent(kept_entries)
         self._lock = threading.RLock()
 
