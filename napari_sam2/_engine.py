@@ -12,7 +12,8 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -20,18 +21,33 @@ logger = logging.getLogger(__name__)
 
 _LIBRARIES = ("libc10.so", "libtorch_cpu.so", "libtorch.so", "libtorch_python.so")
 
-_MODULES = ("torch", "sam2_engine.walking", "sam2_engine.opening", "napari_sam2._controller", "napari_sam2._carrying")
+_BEFORE = ("pandas", "skimage.draw", "skimage.util")
+"""What napari and our layers import when the first of them are made; the window would wait for it."""
+
+_ENGINE = ("torch", "sam2_engine.walking", "sam2_engine.opening", "napari_sam2._controller", "napari_sam2._carrying")
+
+_AFTER = ("scipy.linalg", "torch._dynamo")
+"""What PyTorch imports with the first answer."""
 
 
 def bring_in() -> Iterator[str]:
     """Import the engine, a part at a time; gives the name of each part before it comes."""
+    yield from _import_where_there(_BEFORE)
     if "torch" not in sys.modules and sys.platform.startswith("linux"):
         for library in _LIBRARIES:
             yield library
             _open(library)
-    for module in _MODULES:
+    for module in _ENGINE:
         yield module
         import_module(module)
+    yield from _import_where_there(_AFTER)
+
+
+def _import_where_there(modules: Sequence[str]) -> Iterator[str]:
+    for module in modules:
+        yield module
+        with suppress(ImportError):  # who needs it says so
+            import_module(module)
 
 
 def _open(library: str) -> None:

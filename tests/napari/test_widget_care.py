@@ -230,7 +230,7 @@ def test_work_is_recovered_after_a_crash(window: Callable[..., Any]) -> None:
     second.wait(lambda: second.widget.recovery.isVisibleTo(second.widget))
     assert "1 objects" in second.widget.recovery.note.text()
     second.widget.recovery.recover_button.click()
-    second.spin()
+    second.wait()
     assert np.array_equal(second.dense(), before)
     second.wait(lambda: not second.widget.recovery.isVisibleTo(second.widget))
 
