@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -193,16 +193,30 @@ class FrameDecider:
         logits = [_moved(entry, window) for entry, window in zip(before, windows, strict=True) if entry is not None]
         previous = torch.cat(logits) if logits else None
         decision = tracker.decode(view, features, tracker.no_prompts(len(tracks), previous), policy=tracks[0].policy)
-        if previous is not None and self._way(frame) == "box":
-            maps = [Resize(self.frames.size, tracker.config.image_side, window) for window in windows]
-            decision = asked_anew(tracker, features, previous, maps, decision)
         tokens = tracker.remember(features, decision, soft=True)
         entries = tracker.entries(
             frame, decision, tokens, prompted=False, direction=direction, windows=windows if self.rule else None
         )
+        if previous is not None and self._way(frame) == "box":
+            entries = [self._asked_anew(known, entry) for known, entry in zip(before, entries, strict=True)]
         for track, entry in zip(tracks, entries, strict=True):
             track.bank.put(entry)
         return entries
+
+    def _asked_anew(self, before: MemoryEntry | None, remembered: MemoryEntry) -> MemoryEntry:
+        """What lies in the box of the mask before, where memory says that the object is there."""
+        if before is None or float(remembered.object_score) <= 0:
+            return remembered
+        tracker, frame = self.tracker, remembered.frame
+        sight = asked_anew(self.looker(frame), Known(before.logits, before.window))
+        if sight is None:
+            return remembered
+        decision = replace(sight.decision, object_score=remembered.object_score)
+        tokens = tracker.remember(self.encoded(frame, [sight.window]), decision, soft=True)
+        (entry,) = tracker.entries(
+            frame, decision, tokens, prompted=False, direction=remembered.direction, windows=[sight.window]
+        )
+        return entry
 
     def _way(self, frame: int) -> Follow:
         """How objects are followed here; what the first frame says that was looked at."""

@@ -2,26 +2,19 @@
 
 Where a small model's memory confuses more than it helps, the masks come from boxes, and memory only says whether an
 object is there at all. Which is better on which kind of picture is measured: see docs/model_card.md.
-Letters: B objects · s side of mask logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .config import Follow
 from .errors import SessionError
-from .geometry import Resize
-from .looking import box_in
-from .outputs import ImageFeatures
+from .geometry import Window
+from .looking import Known, Looker, Sight, box_in
 from .prompts import Prompts
-from .tracking import ABSENT_LOGIT, Decision, Tracker
 
 LEAST_COLOUR = 4.0
 """Mean difference of channels, in 255ths of the brightest value, from which a picture is in colour."""
@@ -50,37 +43,16 @@ def is_coloured(picture: Any) -> bool:
     return spread * 255 > LEAST_COLOUR * max(float(pixels.max()), 1e-6)
 
 
-def asked_anew(
-    tracker: Tracker,
-    features: ImageFeatures,
-    logits: Tensor,
-    maps: Sequence[Resize],
-    remembered: Decision,
-) -> Decision:
-    """The masks in the boxes of the masks before, of objects that memory says are there.
+def asked_anew(looker: Looker, before: Known) -> Sight | None:
+    """What lies in the box of the mask before; None where that is empty.
 
     Parameters
     ----------
-    features : of B windows, or of one whole frame
-    logits : masks before ``[B, 1, s, s]``, as seen through the windows; where one is empty, memory decides
-    maps : image ↔ model of each window
-    remembered : what memory says of the B objects
+    looker : at the frame at hand
+    before : mask logits ``[1, 1, s, s]`` of the frame before
     """
-    prompts = [_boxed(plane, one) for plane, one in zip(logits[:, 0], maps, strict=True)]
-    if all(prompt.box is None for prompt in prompts):
-        return remembered
-    tensors = tracker.prompt_tensors(prompts, maps, list(logits[:, None].unbind(0)))
-    found = tracker.decode(tracker.condition(features, None), features, tensors)
-    has_box = torch.tensor([prompt.box is not None for prompt in prompts], device=logits.device)[:, None]  # [B, 1]
-    is_new = has_box & (remembered.object_score > 0)
-    return replace(
-        remembered,
-        logits=torch.where(is_new[..., None, None], found.logits.clamp(min=ABSENT_LOGIT), remembered.logits),
-        iou=torch.where(is_new[:, 0], found.iou, remembered.iou),
-        pointer=torch.where(is_new, found.pointer, remembered.pointer),
-    )
-
-
-def _boxed(plane: Tensor, resize: Resize) -> Prompts:
-    cells = (plane > 0).cpu().numpy()
-    return Prompts(box=box_in(resize.seen, cells)) if cells.any() else Prompts()
+    cells = (before.logits[0, 0] > 0).cpu().numpy()
+    if not cells.any():
+        return None
+    window = before.window or Window.whole(looker.size)
+    return looker.answer(Prompts(box=box_in(window, cells)), before)

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from sam2_engine.checkpoint import load_model
 from sam2_engine.config import MODELS
+from sam2_engine.deciding import FrameDecider
 from sam2_engine.errors import SessionError
-from sam2_engine.geometry import Resize
+from sam2_engine.frames import open_frames
+from sam2_engine.looking import Known
 from sam2_engine.outputs import FrameMasks
 from sam2_engine.prompts import Box, Prompts
 from sam2_engine.reprompting import asked_anew, is_coloured
 from sam2_engine.session import Session
-from sam2_engine.tracking import ABSENT_LOGIT, Tracker
+from sam2_engine.tracking import Tracker
 from sam2_engine.weights import find_weights
 
 SIDE = 64
@@ -83,20 +85,26 @@ def test_published_models_follow_by_memory_whatever_the_colours() -> None:
     assert {config.colour_follow for name, config in MODELS.items() if name != "nano"} == {"memory"}
 
 
-def test_what_memory_says_is_gone_is_gone(small: Tracker, film: NDArray[np.uint8]) -> None:
-    maps = [Resize((SIDE, SIDE), small.config.image_side)]
-    with torch.inference_mode():
-        features = small.encode([film[1]])
-        before = torch.full((1, 1, small.config.mask_side, small.config.mask_side), -8.0)
-        before[..., 15:27, 9:21] = 8.0
-        view = small.condition(features, None)
-        seen = small.decode(view, features, small.no_prompts(1, before))
-        gone = replace(seen, object_score=torch.tensor([[-3.0]]), logits=torch.full_like(seen.logits, ABSENT_LOGIT))
-        there = replace(seen, object_score=torch.tensor([[3.0]]))
-        assert not (asked_anew(small, features, before, maps, gone).logits > 0).any()
-        assert (asked_anew(small, features, before, maps, there).logits > 0).any()
-        lost = asked_anew(small, features, torch.full_like(before, -8.0), maps, there)
-    assert lost is there, "without a mask before there is no box"
+def test_what_memory_says_is_gone_is_gone(
+    small: Tracker, film: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = Tracker.offered
+
+    def absent_where_tracked(self: Tracker, everything: Any, *, ambiguous: bool) -> Any:
+        found = offered(self, everything, ambiguous=ambiguous)
+        return replace(found, object_score=torch.full_like(found.object_score, -3.0))
+
+    session = Session(film, small, follow="box")
+    session.prompt(1, 0, BOX)
+    monkeypatch.setattr(Tracker, "offered", absent_where_tracked)
+    _, *tracked = session.propagate()
+    assert not any(found.masks[1].any() for found in tracked)
+
+
+def test_without_a_mask_before_there_is_nothing_to_ask(small: Tracker, film: NDArray[np.uint8]) -> None:
+    looker = FrameDecider(open_frames(film), small, 1 << 20).looker(1)
+    side = small.config.mask_side
+    assert asked_anew(looker, Known(torch.full((1, 1, side, side), -8.0), None)) is None
 
 
 def test_an_unknown_way_to_follow_is_an_error(small: Tracker, film: NDArray[np.uint8]) -> None:
