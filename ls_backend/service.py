@@ -356,6 +356,9 @@ def _real_engine(settings: Settings) -> Engine:
 
 
 def _real_answerer(engine: Any, settings: Settings, report: Report) -> Answering:
+    from ._torch_libraries import load_torch_libraries
+
+    load_torch_libraries()
     from .answering import Answerer
     from .media import MediaFetcher
 
