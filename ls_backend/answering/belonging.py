@@ -250,10 +250,12 @@ def _holds(body: Geometry, click: Click) -> bool:
     """Whether a click corrects a box or a mask."""
     if isinstance(body, Click):
         return False
+    # Clicks count from the middle of the first pixel, boxes from the picture's edge.
+    x, y = click.x + 0.5, click.y + 0.5
     if isinstance(body, Box):
-        return body.x0 <= click.x <= body.x1 and body.y0 <= click.y <= body.y1
-    row, column = int(click.y), int(click.x)
-    return not click.positive and 0 <= row < body.shape[0] and 0 <= column < body.shape[1] and bool(body[row, column])
+        return body.x0 <= x <= body.x1 and body.y0 <= y <= body.y1
+    row, column = min(int(y), body.shape[0] - 1), min(int(x), body.shape[1] - 1)
+    return not click.positive and row >= 0 and column >= 0 and bool(body[row, column])
 
 
 def _listed(task: Json, source: str) -> list[Json]:

@@ -59,8 +59,8 @@ def scene(step: int = 0, only: tuple[str, ...] = ("left", "small", "right")) -> 
     """The picture of `objects_at`."""
     rows = np.indices(SIZE)[0]
     noise = np.random.default_rng(step).normal(0, 3, SIZE)
-    picture = np.repeat((80 + 15 * np.sin(rows / 37) + noise)[..., None], 3, axis=2)
-    colours = {"left": (225, 90, 60), "small": (240, 220, 90), "right": (70, 165, 230)}
+    picture = np.repeat((60 + 8 * np.sin(rows / 37) + noise)[..., None], 3, axis=2)
+    colours = {"left": (235, 200, 190), "small": (240, 220, 190), "right": (200, 225, 240)}
     for name, mask in objects_at(step).items():
         if name in only:
             picture[mask] = colours[name]

@@ -64,7 +64,7 @@ def test_boxes_and_points_of_each_task_become_masks_in_order(trained: Tracker) -
         )
     )
     assert [len(answer["result"]) for answer in answers] == [1, 2, 2]
-    assert overlap(masks_of(answers[:1])[0][0], truth["right"]) > 0.85
+    assert overlap(masks_of(answers[:1])[0][0], truth["right"]) > 0.75
     # Points are objects each.
     left, small = masks_of(answers[1:2])[0]
     assert overlap(left, truth["left"]) > 0.75 and overlap(small, truth["small"]) > 0.75
