@@ -175,12 +175,6 @@ class Editor:
             self.page.locator(".lsf-label", has_text=name).first.click()
         return self.asked[-1]["context"]
 
-    def go_to_frame(self, number: int) -> None:
-        """Another frame of a film, from 1 on."""
-        for _ in range(number - 1):
-            self.page.locator('button[aria-label="Step Forward"]').click()
-            self.page.wait_for_timeout(200)
-
     # Afterwards
 
     def num_suggestions(self) -> int:
