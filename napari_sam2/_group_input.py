@@ -123,6 +123,7 @@ class InputGroup(Section):
 
     def close_connections(self) -> None:
         """Follow the viewer no longer."""
+        self._viewer.layers.events.inserted.disconnect(self._follow_others)
         self.layer_combo.close_connections()
 
     # How it is laid out

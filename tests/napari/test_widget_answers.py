@@ -15,9 +15,9 @@ from tests.napari.widget_cases import CENTRE, ball
 
 pytestmark = pytest.mark.e2e
 
-BUSY_S = 0.5
-"""Computing of the window's own thread between two beats, at most. Without a graphics card one drawing of the canvas
-alone takes up to a fifth of it; loading the model there would take four times as much."""
+BUSY_S, BUSY = 0.6, 40.0
+"""Computing of the window's own thread between two beats, at most: so long, or so many times longer than for another
+slice, on machines that are slow or busy. What takes longest is napari making one layer with its controls."""
 
 BLOCKED = 8.0
 """How many times longer than in drawing slices the window may wait for others, on machines that are busy."""
@@ -78,9 +78,9 @@ def test_the_window_answers_from_start_to_undo(window: Callable[..., Any]) -> No
     with beat.over(found, "undo"):
         w.key("U")
         w.wait()
-    alone = found["going through slices"][0]
-    assert max(busy for _, busy in found.values()) < BUSY_S, found
-    assert max(away for away, _ in found.values()) < max(2.0, BLOCKED * alone), found
+    away_alone, busy_alone = found["going through slices"]
+    assert max(busy for _, busy in found.values()) < max(BUSY_S, BUSY * busy_alone), found
+    assert max(away for away, _ in found.values()) < max(2.0, BLOCKED * away_alone), found
 
 
 def test_a_model_that_takes_long_to_load_holds_nobody_up(window: Callable[..., Any]) -> None:
@@ -103,5 +103,5 @@ def test_a_model_that_takes_long_to_load_holds_nobody_up(window: Callable[..., A
         w.wait(lambda: len(w.points.data) == 1)
         released.set()
         w.wait()
-    assert found["Start"][1] < BUSY_S
+    assert found["Start"][1] < 2 * BUSY_S
     assert w.controller.mask(1, w.work.layers.place()) is not None, "the click waited for the model, not the window"
