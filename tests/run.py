@@ -43,6 +43,8 @@ IN_ANY_WINDOW = (
 WITH_OLDEST = (
     *IN_ANY_WINDOW,
     "tests/napari/test_widget_care.py::test_work_is_recovered_after_a_crash",
+    "tests/napari/test_widget_closing.py",
+    "tests/napari/test_widget_outlines.py",
     "tests/napari/test_widget_pictures.py::test_a_click_is_followed_through[YXZ]",
     "tests/napari/test_widget_pictures.py::test_a_click_is_followed_through[dask]",
     "tests/napari/test_widget_pictures.py::test_a_click_is_followed_through[zarr]",

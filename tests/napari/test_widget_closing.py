@@ -17,6 +17,8 @@ pytestmark = pytest.mark.e2e
 def test_a_closed_dock_widget_keeps_its_work_and_offers_it_again(
     window: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from qtpy.QtWidgets import QDockWidget
+
     from napari_sam2._widget import Sam2Widget
 
     told: list[str] = []
@@ -32,7 +34,8 @@ def test_a_closed_dock_widget_keeps_its_work_and_offers_it_again(
     w.viewer.window.remove_dock_widget(closed)
     w.wait(lambda: closed.is_closed)
     assert told and "kept" in told[0] and "picture" in told[0]
-    assert "SAM 2 confidence" not in w.viewer.window.dock_widgets
+    docks = w.viewer.window._qt_window.findChildren(QDockWidget)
+    assert "SAM 2 confidence" not in [dock.objectName() for dock in docks]
     assert [layer.name for layer in w.viewer.layers] == names, "what was found can still be looked at"
 
     w.widget = Sam2Widget(w.viewer, w.settings, w.folder / "copies")
