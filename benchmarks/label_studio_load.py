@@ -6,7 +6,8 @@ Label Studio's editor: a click, then two corrections, each request with all clic
 - one annotator alone, who clicks as soon as the answer is there;
 - twenty annotators who look at each mask for a while (``--pause``), as people do;
 - twenty annotators who do not look: the most that the server can do;
-- resident memory over ten thousand further requests, with small caches, so that they are full and things leave them.
+- resident memory over ten thousand further requests, most of which repeat one of the last ten, with small caches, so
+  that they are full and things leave them.
 
 Every mask is compared, byte for byte, with the answer to the same clicks in a fresh server that was asked one by one.
 Needs Linux (/proc). Prints a table and writes ``benchmarks/results/<date>-label-studio-load.json``.
@@ -52,6 +53,8 @@ HEIGHT, WIDTH = 384, 512
 OBJECTS_PER_PICTURE = 8
 CLICKS_PER_OBJECT = 3
 SMALL_CACHE = "96MB"
+SOAK_KEYS, SOAK_BLOCK = 10, 200
+"""So many different clicks take turns for so many requests, then come the next ones."""
 
 Key = tuple[int, int, int]
 """Picture, object, number of clicks."""
@@ -233,7 +236,8 @@ def soaking(url: str, pid: int, pictures: Pictures, count: int) -> tuple[Outcome
     def ask(outcome: Outcome) -> None:
         client = Client(url, pictures)
         while (number := next(numbers)) < count:
-            client.ask(tuple(map(int, keys[number % len(keys)])), outcome)
+            place = number // SOAK_BLOCK * SOAK_KEYS + number % SOAK_KEYS
+            client.ask(tuple(map(int, keys[place % len(keys)])), outcome)
             if (number + 1) % (count // 40) == 0:
                 samples.append((number + 1, resident_mb(pid)))
 
@@ -326,16 +330,19 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         pictures = Pictures(Path(folder))
         with pictures_served(Path(folder)) as studio:
-            report = measured(studio, pictures, args)
-    report = {"date": date, "machine": machine(), "note": args.note, **report}
-    out.write_text(json.dumps(report, indent=1) + "\n")
+            report = {"date": date, "machine": machine(), "note": args.note}
+            for news in measured(studio, pictures, args):
+                report |= news
+                out.write_text(json.dumps(report, indent=1) + "\n")
     return 1 if report["errors"] or report["wrong_masks"] else 0
 
 
-def measured(studio: str, pictures: Pictures, args: argparse.Namespace) -> dict[str, Any]:
-    """All phases."""
-    rows, outcomes = [], []
+def measured(studio: str, pictures: Pictures, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All phases; gives what is known so far after each."""
+    rows: list[dict[str, Any]] = []
+    outcomes = []
     several = args.annotators
+    yield {"annotators": several, "seconds": args.seconds, "pictures": [NUM_PICTURES, HEIGHT, WIDTH], "rows": rows}
     with backend(studio) as (url, pid):
         Client(url, pictures).open_all()
         for what, count, pause in (
@@ -345,28 +352,27 @@ def measured(studio: str, pictures: Pictures, args: argparse.Namespace) -> dict[
         ):
             outcomes.append(clicking(url, pictures, count, args.seconds, pause))
             rows.append(row_of(what, outcomes[-1], args.seconds))
-        memory_mb = resident_mb(pid)
-    samples: list[tuple[int, float]] = []
-    if args.requests:
-        with backend(studio, SAM2_CACHE_RAM=SMALL_CACHE) as (url, pid):
-            Client(url, pictures).open_all()
-            start = time.monotonic()
-            outcome, samples = soaking(url, pid, pictures, args.requests)
-            outcomes.append(outcome)
-            rows.append(row_of(f"{args.requests} requests, caches of {SMALL_CACHE}", outcome, time.monotonic() - start))
-        print("resident MB:", ", ".join(f"{count}: {megabytes:.0f}" for count, megabytes in samples[::4]), flush=True)
-    together = _summed(outcomes)
+        yield {"resident_mb_after_clicking": resident_mb(pid)}
+    yield compared(studio, pictures, _summed(outcomes))
+    if not args.requests:
+        return
+    with backend(studio, SAM2_CACHE_RAM=SMALL_CACHE) as (url, pid):
+        Client(url, pictures).open_all()
+        start = time.monotonic()
+        outcome, samples = soaking(url, pid, pictures, args.requests)
+        outcomes.append(outcome)
+        rows.append(row_of(f"{args.requests} requests, caches of {SMALL_CACHE}", outcome, time.monotonic() - start))
+    print("resident MB:", ", ".join(f"{count}: {megabytes:.0f}" for count, megabytes in samples[::4]), flush=True)
+    yield {"resident_mb": samples} | compared(studio, pictures, _summed(outcomes))
+
+
+def compared(studio: str, pictures: Pictures, together: Outcome) -> dict[str, Any]:
+    """Whether a fresh server, asked one by one, gives the same masks."""
     with backend(studio) as (url, _):
         alone = one_by_one(url, pictures, sorted(together.masks))
     wrong = [key for key, masks in together.masks.items() if masks != alone.masks[key]]
     print(f"{len(together.masks)} different prompts compared with answers given one by one: {len(wrong)} differ")
     return {
-        "annotators": several,
-        "seconds": args.seconds,
-        "pictures": [NUM_PICTURES, HEIGHT, WIDTH],
-        "rows": rows,
-        "resident_mb_after_clicking": memory_mb,
-        "resident_mb": samples,
         "compared": len(together.masks),
         "wrong_masks": len(wrong),
         "errors": [*together.errors, *alone.errors][:20],
