@@ -36,6 +36,7 @@ LABEL_STUDIO = "tests/e2e/label_studio"
 # What other versions of napari, Qt and the libraries that read files are most likely to break.
 IN_ANY_WINDOW = (
     "tests/napari/test_widget_flow.py",
+    "tests/napari/test_widget_outlines.py",
     "tests/napari/test_widget_parts.py",
     "tests/napari/test_widget_care.py::test_keys_work_on_every_layer_and_not_in_text_fields",
     "tests/napari/test_widget_care.py::test_deleted_layers_come_back_and_renamed_ones_go_on",
@@ -44,7 +45,6 @@ WITH_OLDEST = (
     *IN_ANY_WINDOW,
     "tests/napari/test_widget_care.py::test_work_is_recovered_after_a_crash",
     "tests/napari/test_widget_closing.py",
-    "tests/napari/test_widget_outlines.py",
     "tests/napari/test_widget_pictures.py::test_a_click_is_followed_through[YXZ]",
     "tests/napari/test_widget_pictures.py::test_a_click_is_followed_through[dask]",
     "tests/napari/test_widget_pictures.py::test_a_click_is_followed_through[zarr]",
@@ -56,6 +56,8 @@ WITH_OLDEST = (
     "tests/engine/test_frames_tiff.py",
     "tests/engine/test_read_image.py",
 )
+# With PySide6, Mesa's drawing without a graphics card crashes at the end of this one, where all layers are made anew.
+NOT_WITH_PYSIDE6 = "tests/napari/test_widget_flow.py::test_click_propagate_cancel_undo_correct_finish_save_and_reopen"
 PYTEST = ["hypothesis", "pytest", "pytest-qt", "pytest-timeout"]
 
 CHECKS = {
@@ -133,7 +135,7 @@ def _window_steps(environment: Any, usual: Callable[[], Path], windows: list[str
     steps = [
         Step("windows", ["pytest", *windows], usual),
         Step("oldest", [*aside, *WITH_OLDEST], oldest),
-        Step("pyside6", [*aside, *IN_ANY_WINDOW], pyside6),
+        Step("pyside6", [*aside, *IN_ANY_WINDOW, f"--deselect={NOT_WITH_PYSIDE6}"], pyside6),
     ]
     # A newer Python has no wheels of the lowest versions.
     return [one for one in steps if one.name != "oldest" or sys.version_info[:2] == environment.MINIMUM_PYTHON]
