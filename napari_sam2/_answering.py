@@ -100,7 +100,7 @@ def prefetch(desk: Desk, places: Iterable[Place]) -> Iterator[Progress]:
     are there, those of the active object first.
     """
     wanted = tuple(places)
-    for done, place in enumerate(wanted):
+    for done, place in enumerate(wanted, start=1):
         walker = desk.walker(place.position)
         walker.encode(place.frame)
         yield Progress(done, len(wanted), place, "encoding ahead")

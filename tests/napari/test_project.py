@@ -118,7 +118,7 @@ def test_saving_over_a_project_is_whole_or_not_at_all(worked, home):
     with pytest.raises(ExportError):
         worked.save(home / "no folder" / "work.sam2")
     with pytest.raises(SessionFileError, match="another window"):
-        Controller(worked.picture, worked.tracker()).save(path)
+        Controller(worked.picture, worked.desk.tracker()).save(path)
     assert path.read_bytes() == before and [one.name for one in home.glob("*.sam2")] == ["work.sam2"]
 
 

@@ -202,7 +202,7 @@ def test_another_picture_is_refused(
 def test_without_psygnal_the_extra_is_named(
     tmp_path: Path, sam2: Run, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("napari_sam2._replay", "napari_sam2._controller", "napari_sam2._desk"):
+    for name in ("napari_sam2._replay", "napari_sam2._controller", "napari_sam2._desk", "napari_sam2._news"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "psygnal", None)
     assert sam2(tmp_path / "work.sam2", "--check") == 1
