@@ -10,6 +10,7 @@ Label Studio's editor: a click, then two corrections, each request with all clic
   that they are full and things leave them.
 
 Every mask is compared, byte for byte, with the answer to the same clicks in a fresh server that was asked one by one.
+There each click is a new one; in the other phases the same clicks come again, whose answers the server remembers.
 Needs Linux (/proc). Prints a table and writes ``benchmarks/results/<date>-label-studio-load.json``.
 """
 
@@ -369,10 +370,14 @@ def measured(studio: str, pictures: Pictures, args: argparse.Namespace) -> Itera
 def compared(studio: str, pictures: Pictures, together: Outcome) -> dict[str, Any]:
     """Whether a fresh server, asked one by one, gives the same masks."""
     with backend(studio) as (url, _):
+        Client(url, pictures).open_all()
+        start = time.monotonic()
         alone = one_by_one(url, pictures, sorted(together.masks))
+    first = row_of("each click for the first time, one by one", alone, time.monotonic() - start)
     wrong = [key for key, masks in together.masks.items() if masks != alone.masks[key]]
     print(f"{len(together.masks)} different prompts compared with answers given one by one: {len(wrong)} differ")
     return {
+        "first_time": first,
         "compared": len(together.masks),
         "wrong_masks": len(wrong),
         "errors": [*together.errors, *alone.errors][:20],
