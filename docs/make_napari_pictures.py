@@ -27,8 +27,8 @@ FOLDER = ROOT / "docs" / "images"
 NUCLEI = ((20, 149, 142), (20, 88, 160), (20, 91, 239), (20, 58, 10), (20, 145, 218), (20, 246, 12), (20, 120, 56))
 """A click (z, y, x) in each of some nuclei of the sample stack."""
 
-TOUCHING = (20, 185, 47)
-"""A click in a nucleus that touches another one."""
+LEAKING, NEIGHBOUR = (24, 57, 156), (24, 73, 165)
+"""A click whose mask takes in a part of what touches its nucleus, and a place on that part."""
 
 
 def save(picture: Any, name: str, width: int = 1300) -> None:
@@ -146,9 +146,9 @@ def in_3d(one: Window) -> None:
 def correction() -> None:
     """Step 5: a click takes in too much; a negative click puts it right."""
     one = opened(samples.stack, 0)
-    one.click(TOUCHING)
+    one.click(LEAKING)
     before = shot(one, canvas=True)
-    one.click((20, 152, 75), positive=False)
+    one.click(NEIGHBOUR, positive=False)
     after = shot(one, canvas=True)
     height = min(before.shape[0], after.shape[0])
     gap = np.full((height, 12, 4), 255, np.uint8)
