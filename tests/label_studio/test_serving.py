@@ -36,8 +36,10 @@ from tests.label_studio.serving_parts import make_service, recorded
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120
 
+# Ctrl-C is ignored by what a shell has put in the background, and by all that it starts.
 START = """
-import argparse, sys
+import argparse, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from sam2_engine.cli import options
 from ls_backend import serving
 parser = argparse.ArgumentParser()

@@ -198,14 +198,19 @@ class TestMemory:
 
 class TestAhead:
     def test_the_newest_comes_first_and_the_oldest_go_where_too_many_wait(self) -> None:
-        ahead, done, first = Ahead(), [], threading.Event()
-        ahead.put(lambda: done.append(first.wait(20)))
+        ahead, done, begun, go = Ahead(), [], threading.Event(), threading.Event()
+
+        def first() -> None:
+            begun.set()
+            go.wait(20)
+
+        ahead.put(first)
+        assert begun.wait(20)
         for number in range(MAX_WAITING + 3):
             ahead.put(lambda number=number: done.append(number))  # type: ignore[misc]
-        first.set()
+        go.set()
         assert ahead.wait(20)
-        # The first may have begun at once, or have been pushed out.
-        assert [one for one in done if one is not True] == [*range(MAX_WAITING + 2, 2, -1)]
+        assert done == [*range(MAX_WAITING + 2, 2, -1)]
         ahead.close()
 
     def test_what_fails_does_not_end_it(self, caplog: pytest.LogCaptureFixture) -> None:
