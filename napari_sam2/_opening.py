@@ -100,8 +100,9 @@ class Opener(QObject):  # type: ignore[misc]
             self.failed.emit(error)
             return
         if earlier is not None:
-            # Its file may be the one that is opened, which nobody else may hold then.
-            self._forget(earlier)
+            # Its file may be the one that is opened, which nobody else may hold then. Its layers go when the new ones
+            # come: some drivers do not survive a drawing in between.
+            self._put_aside(earlier)
         tracker = self._tracker_of(weights, device)
 
         def steps() -> Generator[Progress, None, Controller]:
@@ -160,9 +161,7 @@ class Opener(QObject):  # type: ignore[misc]
         """
         for work in self.works:
             keeps = work in self.unsaved and not self.give_up
-            work.close(keep_copy=keeps or (keep_all and bool(work.controller.objects)))
-            for layer in work.layers.layers:
-                layer.metadata[LEFT_BEHIND] = (id(layer), id(work.choice.layer))
+            _leave_layers(work, keep_copy=keeps or (keep_all and bool(work.controller.objects)))
         self.works = []
 
     def put_away(self) -> list[str]:
@@ -217,6 +216,13 @@ class Opener(QObject):  # type: ignore[misc]
         work.close(keep_copy=False, remove_layers=True)
         work.deleteLater()
 
+    def _put_aside(self, work: Work) -> None:
+        """Let go of a work; its layers stay to be looked at until others are made on the picture."""
+        self.works.remove(work)
+        self.forgot.emit(work)
+        _leave_layers(work, keep_copy=False)
+        work.deleteLater()
+
     def _new_controller(self, choice: PictureChoice, weights: str, device: str) -> Controller:
         from ._controller import Controller
         from ._objects import ControllerSettings
@@ -236,6 +242,13 @@ class Opener(QObject):  # type: ignore[misc]
         if key not in self._trackers:
             self._trackers[key] = load_tracker(weights, device=None if device == "auto" else device)
         return self._trackers[key]
+
+
+def _leave_layers(work: Work, *, keep_copy: bool) -> None:
+    """Close a work, but leave its layers in the viewer."""
+    work.close(keep_copy=keep_copy)
+    for layer in work.layers.layers:
+        layer.metadata[LEFT_BEHIND] = (id(layer), id(work.choice.layer))
 
 
 def remove_left_behind(viewer: Any, image: Any) -> None:

@@ -57,7 +57,6 @@ def test_click_propagate_cancel_undo_correct_finish_save_and_reopen(window: Call
     path = str(w.folder / "work.sam2")
     w.widget.writing.save(path)
     w.wait(lambda: not w.controller.is_dirty)
-    w.widget.opener._forget(w.work)
     w.widget.wanting.open_project(path)
     w.wait()
     assert np.array_equal(w.dense(), final)
