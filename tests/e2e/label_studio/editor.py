@@ -171,9 +171,10 @@ class Editor:
         """Select the last region and give it a label, which asks for its track; gives the request's context."""
         self.page.locator("[class*=lsf-outliner-item__title]").last.click()
         self.page.wait_for_timeout(500)
-        with self._answer():
+        # The editor may also ask with nothing marked, when the region is left.
+        with self._answer(about="videorectangle"):
             self.page.locator(".lsf-label", has_text=name).first.click()
-        return self.asked[-1]["context"]
+        return next(one["context"] for one in reversed(self.asked) if one["context"]["result"])
 
     # Afterwards
 
@@ -209,8 +210,11 @@ class Editor:
     # Inside
 
     @contextmanager
-    def _answer(self) -> Iterator[None]:
-        with self.page.expect_response(lambda one: ASKED in one.url, timeout=120_000):
+    def _answer(self, about: str = "") -> Iterator[None]:
+        def is_meant(response: Any) -> bool:
+            return ASKED in response.url and about in (response.request.post_data or "")
+
+        with self.page.expect_response(is_meant, timeout=120_000):
             yield
         self.page.wait_for_timeout(700)
 

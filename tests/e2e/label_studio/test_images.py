@@ -138,6 +138,8 @@ def test_a_project_of_polygons_gets_polygons_around_the_engines_mask(
 def _three_objects(scene: scenes.Scene) -> tuple[int, int, int]:
     """The largest nucleus, the one that touches it on its right, and one by itself."""
     x, y = scene.centre(first := scene.objects()[0])
-    others = [obj for obj in scene.objects() if obj != first and scene.centre(obj)[0] > x]
-    neighbour = min(others, key=lambda obj: np.hypot(*np.subtract(scene.centre(obj), (x, y))))
+    # Not below it: there the editor puts the buttons that accept and reject its mask.
+    places = {obj: np.subtract(scene.centre(obj), (x, y)) for obj in scene.objects() if obj != first}
+    others = [obj for obj, (right, down) in places.items() if right > abs(down)]
+    neighbour = min(others, key=lambda obj: np.hypot(*places[obj]))
     return first, neighbour, scene.objects()[3]

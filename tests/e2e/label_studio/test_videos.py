@@ -24,7 +24,7 @@ def test_a_box_on_the_first_frame_becomes_a_track_that_follows_the_object(
     editor = Editor(page, project, task, scene.pictures[0].shape)
     editor.ready_for_film()
     editor.draw_box_on_film(scene.box(obj))
-    editor.ask_by_label("nucleus")
+    asked = editor.ask_by_label("nucleus")
     editor.submit()
 
     (track,) = studio.submitted(project, task)
@@ -32,7 +32,7 @@ def test_a_box_on_the_first_frame_becomes_a_track_that_follows_the_object(
     # The box that was drawn is where it was meant, and stays as it was drawn.
     boxes = {frame["frame"] - 1: _box(frame, scene) for frame in sequence if frame["enabled"]}
     assert reference.box_iou(boxes[0], Box(*scene.box(obj))) > 0.9
-    assert sequence[0] == editor.asked[-1]["context"]["result"][0]["value"]["sequence"][0]
+    assert sequence[0] == asked["result"][0]["value"]["sequence"][0]
     # It is followed: in the truth of the film, on every frame.
     assert sorted(boxes) == list(range(count))
     truth = {frame: Box(*scene.box(obj, frame)) for frame in range(count)}
