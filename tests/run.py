@@ -56,8 +56,6 @@ WITH_OLDEST = (
     "tests/engine/test_frames_tiff.py",
     "tests/engine/test_read_image.py",
 )
-# With PySide6, Mesa's drawing without a graphics card crashes at the end of this one, where all layers are made anew.
-NOT_WITH_PYSIDE6 = "tests/napari/test_widget_flow.py::test_click_propagate_cancel_undo_correct_finish_save_and_reopen"
 PYTEST = ["hypothesis", "pytest", "pytest-qt", "pytest-timeout"]
 
 CHECKS = {
@@ -135,7 +133,7 @@ def _window_steps(environment: Any, usual: Callable[[], Path], windows: list[str
     steps = [
         Step("windows", ["pytest", *windows], usual),
         Step("oldest", [*aside, *WITH_OLDEST], oldest),
-        Step("pyside6", [*aside, *IN_ANY_WINDOW, f"--deselect={NOT_WITH_PYSIDE6}"], pyside6),
+        Step("pyside6", [*aside, *IN_ANY_WINDOW], pyside6),
     ]
     # A newer Python has no wheels of the lowest versions.
     return [one for one in steps if one.name != "oldest" or sys.version_info[:2] == environment.MINIMUM_PYTHON]
