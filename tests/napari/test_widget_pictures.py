@@ -79,6 +79,22 @@ def test_a_click_is_followed_through(window: Callable[..., Any], tmp_path: Path,
     w.spin()
     assert w.controller.mask(1, here._replace(frame=0)) is None
 
+    w.press("redo")
+    w.spin()
+    w.click(1, 1, held="Shift")
+    w.wait()
+    assert not w.controller.prompts(here)[1][-1].clicks[-1].positive
+    w.key("W")
+    w.spin()
+    final = w.dense()
+    assert w.controller.objects[0].state == "finished" and final.any()
+    path = str(w.folder / "work.sam2")
+    w.widget.writing.save(path)
+    w.wait(lambda: not w.controller.is_dirty)
+    w.widget.wanting.open_project(path)
+    w.wait()
+    assert np.array_equal(w.dense(), final)
+
 
 def test_a_single_plane_is_segmented(window: Callable[..., Any]) -> None:
     w = window(ball()[4])
