@@ -18,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ls_backend.media import MediaFetcher
+from ls_backend.settings import MediaSettings
+
 Serve = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -181,3 +184,25 @@ def web_token(token_type: str, life_s: float, *, number: int = 0, start: float =
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "HS256"}, claims)
     )
     return f"{head}.{body}.c2lnbmF0dXJl"
+
+
+PICTURE = picture_bytes()
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+Resolve = Callable[..., list[tuple[Any, ...]]]
+
+
+def to_web(web: Server, resolve: Resolve | None = None, **settings: Any) -> MediaFetcher:
+    """May fetch from images.example.org, which here stands for this machine."""
+    listed = (f"images.example.org:{web.server_port}", "127.0.0.0/8")
+    defaults: dict[str, Any] = {"allowed_hosts": listed, "timeout_s": 5.0}
+    return MediaFetcher(
+        MediaSettings(**(defaults | settings)), resolve=resolve or names(images_example_org="127.0.0.1")
+    )
+
+
+def to_studio(studio: Server, **settings: Any) -> MediaFetcher:
+    return MediaFetcher(MediaSettings(**({"label_studio_url": studio.url, "timeout_s": 5.0} | settings)))
+
+
+def address(web: Server, path: str = "/cells.png") -> str:
+    return f"http://images.example.org:{web.server_port}{path}"

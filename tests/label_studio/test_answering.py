@@ -16,7 +16,6 @@ from ls_backend import encode_brush_rle, mask_from_polygon
 from ls_backend.answering import Answerer
 from ls_backend.bitmaps import decode_bitmap
 from sam2_engine.errors import EngineError, FramesError, PromptError
-from sam2_engine.opening import load_tracker
 from sam2_engine.patches import MaskPatch
 from sam2_engine.prompts import Box, Click, Prompts
 from sam2_engine.tracking import Tracker
@@ -43,11 +42,6 @@ from tests.label_studio.answering_parts import (
     request,
     scene,
 )
-
-
-@pytest.fixture(scope="module")
-def trained() -> Tracker:
-    return load_tracker("default", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 from ls_backend import encode_brush_rle
 from ls_backend.answering.batch import marked_in
 from sam2_engine.errors import FramesError
-from sam2_engine.opening import load_tracker
 from sam2_engine.tracking import Tracker
 from tests.label_studio.answering_parts import (
     CONFIG,
@@ -30,11 +29,6 @@ from tests.label_studio.answering_parts import (
 )
 
 BROKEN = "/f9.png"
-
-
-@pytest.fixture(scope="module")
-def trained() -> Tracker:
-    return load_tracker("default", device="cpu")
 
 
 @pytest.fixture(scope="module")

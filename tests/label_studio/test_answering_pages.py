@@ -13,7 +13,6 @@ from ls_backend.sources import Access
 from ls_backend.translate import read_prompts
 from ls_backend.turns import SupersededError, Urgency
 from sam2_engine.errors import FramesError
-from sam2_engine.opening import load_tracker
 from sam2_engine.tracking import Tracker
 from tests.label_studio.answering_parts import (
     PAGES,
@@ -30,11 +29,6 @@ from tests.label_studio.answering_parts import (
     request,
     scene,
 )
-
-
-@pytest.fixture(scope="module")
-def trained() -> Tracker:
-    return load_tracker("default", device="cpu")
 
 
 def ask(answerer: Answerer, *marked: dict[str, Any]) -> list[dict[str, Any]]:

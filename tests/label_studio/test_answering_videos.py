@@ -13,7 +13,6 @@ import pytest
 from ls_backend.answering.videos import TRACKED, read_tracks
 from ls_backend.sources import OpenVideo
 from sam2_engine.errors import PromptError
-from sam2_engine.opening import load_tracker
 from sam2_engine.tracking import Tracker
 from tests.label_studio.answering_parts import (
     SIZE,
@@ -27,11 +26,6 @@ from tests.label_studio.answering_parts import (
 
 LENGTH = 12
 GONE = 8
-
-
-@pytest.fixture(scope="module")
-def trained() -> Tracker:
-    return load_tracker("default", device="cpu")
 
 
 @pytest.fixture(scope="module")
