@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,35 @@ class Recent(Generic[KeyT, ValueT]):
         while len(self._entries) > 1 and (held > self.max_bytes or len(self._entries) > most):
             _, dropped = self._entries.popitem(last=False)
             held -= self._nbytes(dropped)
+
+
+class Addresses:
+    """Which content an address showed, for a while: then it is to be fetched again.
+
+    Parameters
+    ----------
+    life_s : how long that is
+    max_entries : the oldest go
+    """
+
+    def __init__(self, life_s: float = 300.0, max_entries: int = 10_000) -> None:
+        self._life_s, self._max_entries = life_s, max_entries
+        self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def digest(self, url: str) -> str | None:
+        """The content's digest, None where it is not known, or was long ago."""
+        with self._lock:
+            digest, until = self._known.get(url, (None, 0.0))
+        return digest if time.monotonic() < until else None
+
+    def note(self, url: str, digest: str) -> None:
+        """What an address shows now."""
+        with self._lock:
+            self._known[url] = (digest, time.monotonic() + self._life_s)
+            self._known.move_to_end(url)
+            while len(self._known) > self._max_entries:
+                self._known.popitem(last=False)
 
 
 class Flights:

@@ -356,9 +356,10 @@ def _real_engine(settings: Settings) -> Engine:
 
 
 def _real_answerer(engine: Any, settings: Settings, report: Report) -> Answering:
-    from ._torch_libraries import load_torch_libraries
+    from sam2_engine.torch_libraries import load_torch_libraries
 
-    load_torch_libraries()
+    for name in load_torch_libraries():
+        logger.debug("loading %s", name)
     from .answering import Answerer
     from .media import MediaFetcher
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 
 from sam2_engine.errors import EngineError, FramesError
 
-from .keeping import Flights, Recent
+from .keeping import Addresses, Flights, Recent
 
 if TYPE_CHECKING:
     from sam2_engine.frames import Frames
@@ -24,10 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ADDRESS_S = 300.0
-"""So long an address is taken to show the same picture; then it is fetched again."""
-
-MAX_ADDRESSES = 10_000
 SAMPLED_PAGES = 3
 """Pages that tell what is black and white in a list of pages."""
 
@@ -96,7 +90,7 @@ class PictureStore:
         self._fetcher = fetcher
         self._open = open_picture
         self.recent: Recent[str, Picture] = Recent(max_bytes, lambda picture: picture.pixels.nbytes)
-        self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._addresses = Addresses()
         self._flights = Flights()
 
     def get(self, url: str, access: Access) -> Picture:
@@ -108,16 +102,14 @@ class PictureStore:
             It cannot be fetched or decoded.
         """
         with self._flights.of(url):
-            digest, until = self._known.get(url, ("", 0.0))
-            if time.monotonic() < until and (picture := self.recent.get(digest)) is not None:
+            digest = self._addresses.digest(url)
+            if digest is not None and (picture := self.recent.get(digest)) is not None:
                 return picture
             media = fetch(self._fetcher, url, access)
             picture = self.recent.get(media.digest)
             if picture is None:
                 picture = self.recent.put(media.digest, Picture(self._open(media), media.digest))
-            self._known[url] = (media.digest, time.monotonic() + ADDRESS_S)
-            while len(self._known) > MAX_ADDRESSES:
-                self._known.popitem(last=False)
+            self._addresses.note(url, media.digest)
             return picture
 
 

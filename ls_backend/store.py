@@ -9,7 +9,6 @@ import logging
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 
 from sam2_engine.errors import FramesError, WeightsUnavailableError
 
-from .keeping import Flights, Recent
+from .keeping import Addresses, Flights, Recent
 from .settings import Settings
-from .sources import ADDRESS_S, Access, Fetcher, OpenPicture, OpenVideo, Pages, Picture, PictureStore, fetch
+from .sources import Access, Fetcher, OpenPicture, OpenVideo, Pages, Picture, PictureStore, fetch
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ class Store:
         self.videos: Recent[tuple[str, int], Work] = Recent(
             settings.cache.ram_bytes // 4, lambda work: work.nbytes, MAX_VIDEOS
         )
-        self._known_videos: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._addresses = Addresses()
         self._flights = Flights()
 
     def open(self, urls: Sequence[str], page: int, access: Access) -> Work:
@@ -213,14 +212,12 @@ class Store:
             PyAV is not installed.
         """
         with self._flights.of(("video", url)):
-            digest, until = self._known_videos.get(url, ("", 0.0))
-            work = self.videos.get((digest, count)) if time.monotonic() < until else None
+            digest = self._addresses.digest(url)
+            work = None if digest is None else self.videos.get((digest, count))
             if work is not None:
                 return work
             media = fetch(self.fetcher, url, access)
-            self._known_videos[url] = (media.digest, time.monotonic() + ADDRESS_S)
-            while len(self._known_videos) > MAX_WORKS:
-                self._known_videos.popitem(last=False)
+            self._addresses.note(url, media.digest)
             work = self.videos.get((media.digest, count))
             if work is None:
                 video = OpenVideo(media, count, self.engine.settings.media.max_pixels)

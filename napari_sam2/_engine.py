@@ -1,25 +1,15 @@
 """The engine brought in by the thread that computes, while the window goes on answering.
 
-PyTorch takes seconds to import. Nearly all of that time goes into loading its libraries, which Python does with its
-lock held, so that no other thread can move. Called as a foreign function, the loader lets go of the lock; the import
-that follows finds the libraries there.
+PyTorch takes seconds to import; see `sam2_engine.torch_libraries` for how that stops nobody else.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
-import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 
-logger = logging.getLogger(__name__)
-
-_LIBRARIES = ("libc10.so", "libtorch_cpu.so", "libtorch.so", "libtorch_python.so")
+from sam2_engine.torch_libraries import load_torch_libraries
 
 _BEFORE = ("pandas", "skimage.draw", "skimage.util")
 """What napari and our layers import when the first of them are made; the window would wait for it."""
@@ -33,10 +23,7 @@ _AFTER = ("scipy.linalg", "torch._dynamo")
 def bring_in() -> Iterator[str]:
     """Import the engine, a part at a time; gives the name of each part before it comes."""
     yield from _import_where_there(_BEFORE)
-    if "torch" not in sys.modules and sys.platform.startswith("linux"):
-        for library in _LIBRARIES:
-            yield library
-            _open(library)
+    yield from load_torch_libraries()
     for module in _ENGINE:
         yield module
         import_module(module)
@@ -48,18 +35,3 @@ def _import_where_there(modules: Sequence[str]) -> Iterator[str]:
         yield module
         with suppress(ImportError):  # who needs it says so
             import_module(module)
-
-
-def _open(library: str) -> None:
-    """Load a library of PyTorch into this process; where that fails the import says why."""
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
-        return
-    path = Path(found.origin).parent / "lib" / library
-    if not path.exists():
-        return
-    loader = ctypes.CDLL(None)
-    loader.dlopen.restype = ctypes.c_void_p
-    loader.dlopen.argtypes = [ctypes.c_char_p, ctypes.c_int]
-    if not loader.dlopen(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL):
-        logger.debug("%s comes in with the import", library)

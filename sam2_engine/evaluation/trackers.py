@@ -125,7 +125,7 @@ class StepByStep:
 
 
 def remembering(tracker: Tracker, **settings: Any) -> OpenTracker:
-    """The model with its memory: a session for each sequence.
+    """The model as a session follows objects, with its memory by default: a session for each sequence.
 
     Parameters
     ----------

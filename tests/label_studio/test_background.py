@@ -114,16 +114,6 @@ def test_many_who_ask_at_once_load_once() -> None:
     assert loads == [1]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="done on Linux only")
-def test_pytorch_works_with_its_libraries_loaded_beforehand() -> None:
-    code = (
-        "from ls_backend._torch_libraries import load_torch_libraries as load; assert load();"
-        "import torch; assert not load(); print(int((torch.ones(3, 3) @ torch.ones(3, 3)).sum()))"
-    )
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    assert subprocess.check_output([sys.executable, "-c", code], env=environ, text=True) == "27\n"
-
-
 # -------------------------------------------------------------------------------------------------------- the logs
 
 SETTINGS = Settings(token="tok-0123456789", media=MediaSettings(api_key="key-987654321"))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ls_backend import ObjectLabel, parse_label_config, read_prompts, results_from_masks
 from ls_backend.bitmaps import decode_bitmap, encode_bitmap
-from ls_backend.keeping import Recent
+from ls_backend.keeping import Addresses, Recent
 from ls_backend.settings import CacheSettings, Settings
 from ls_backend.sources import Access
 from ls_backend.store import Engine, Store
@@ -205,3 +205,17 @@ class TestTagsBesideEachOther:
         found = FrameMasks(0, {"a": disc(5, 5, 3, 3, (10, 10))}, {"a": 0.5})
         (one,) = read_prompts(results_from_masks(found, {"a": ObjectLabel("i", "Cat")}, self.config))
         assert one.target == ObjectLabel("i", "Cat")
+
+
+def test_an_address_is_known_for_a_while_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("ls_backend.keeping.time.monotonic", lambda: now)
+    addresses = Addresses(life_s=20, max_entries=2)
+    assert addresses.digest("a") is None
+    for url in "abc":
+        addresses.note(url, f"content of {url}")
+    assert [addresses.digest(url) for url in "abc"] == [None, "content of b", "content of c"]
+    addresses.note("b", "something else")
+    assert addresses.digest("b") == "something else"
+    now += 20
+    assert addresses.digest("b") is None

@@ -54,11 +54,7 @@ def test_click_propagate_cancel_undo_correct_finish_save_and_reopen(window: Call
     assert w.controller.objects[0].state == "finished"
     final = w.dense()
 
-    path = str(w.folder / "work.sam2")
-    w.widget.writing.save(path)
-    w.wait(lambda: not w.controller.is_dirty)
-    w.widget.wanting.open_project(path)
-    w.wait()
+    w.save_and_reopen()
     assert np.array_equal(w.dense(), final)
     assert w.controller.objects[0].state == "finished"
     w.widget.doing.select(1)

@@ -88,11 +88,7 @@ def test_a_click_is_followed_through(window: Callable[..., Any], tmp_path: Path,
     w.spin()
     final = w.dense()
     assert w.controller.objects[0].state == "finished" and final.any()
-    path = str(w.folder / "work.sam2")
-    w.widget.writing.save(path)
-    w.wait(lambda: not w.controller.is_dirty)
-    w.widget.wanting.open_project(path)
-    w.wait()
+    w.save_and_reopen()
     assert np.array_equal(w.dense(), final)
 
 

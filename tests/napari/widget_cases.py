@@ -192,6 +192,14 @@ class Window:
         y, x = (world - np.asarray(camera.center)[-2:]) * camera.zoom
         return QPoint(round(self.canvas.width() / 2 + x), round(self.canvas.height() / 2 + y))
 
+    def save_and_reopen(self) -> None:
+        """Save a project, and open it in place of the work."""
+        path = str(self.folder / "work.sam2")
+        self.widget.writing.save(path)
+        self.wait(lambda: not self.controller.is_dirty)
+        self.widget.wanting.open_project(path)
+        self.wait()
+
     def close(self) -> None:
         self.widget.close_work()
         # napari's fixture looks whether anything still holds its window.
