@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ls_backend.answering import Answerer
+from ls_backend.keeping import Addresses
 from ls_backend.settings import CacheSettings
 from ls_backend.turns import BusyError, Urgency
 from sam2_engine.tracking import Tracker
@@ -178,7 +179,7 @@ def test_a_picture_that_changes_at_its_address_is_seen_as_it_is_now(tracker: Tra
     answerer.predict(clicks(0, 1, 1))
     fetcher.files["/f0.png"] = fetcher._scene("/f3.png")
     # Its time is up.
-    answerer.store.pictures._known.clear()
+    answerer.store.pictures._addresses = Addresses()
     moved = clicks(0, 1, 1)
     elsewhere = clicks(0, 1, 1)
     elsewhere["tasks"][0]["data"]["image"] = "/f3.png"

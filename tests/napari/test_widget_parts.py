@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -178,7 +179,8 @@ def test_cancelling_closes_the_generator_and_keeps_the_thread(qt: Any, worker: A
 
     steps: list[str] = []
     told = Listener(worker).told
-    worker.submit(Job("long", counting(steps, "s", 10_000)))
+    # More than it can have done before it is stopped, however late that comes.
+    worker.submit(Job("long", counting(steps, "s", sys.maxsize)))
     qt.waitUntil(lambda: "s3" in steps, timeout=10_000)
     worker.cancel()
     qt.waitUntil(lambda: ("stopped", "long") in told, timeout=10_000)
