@@ -13,6 +13,7 @@
     │   ├── UnsafeCheckpointError             the file would run code when loaded
     │   └── CheckpointMismatchError           readable weights of another architecture
     ├── WeightsUnavailableError (OSError)     named weights that are not on this machine and cannot be fetched
+    ├── BudgetError (ValueError)              an amount of memory or disk that makes no sense
     ├── SessionError (RuntimeError)           a call that the session's state does not allow
     ├── SessionFileError (ValueError)         a saved session that cannot be read
     ├── ExportError (OSError)                 a result that could not be written
@@ -69,6 +70,10 @@ class CheckpointMismatchError(CheckpointError):
 
 class WeightsUnavailableError(EngineError, OSError):
     """Named weights are not on this machine and cannot be fetched."""
+
+
+class BudgetError(EngineError, ValueError):
+    """An amount of memory or disk that makes no sense."""
 
 
 class SessionError(EngineError, RuntimeError):
