@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
@@ -10,6 +9,7 @@ import torch
 
 from .geometry import Window
 from .outputs import ImageFeatures, joined
+from .recent import Recent
 
 MAX_WHOLE_FRAMES = 24
 """Whole frames kept at most, so that memory is flat from early on with small models too."""
@@ -28,6 +28,9 @@ class FeatureRows(Protocol):
     def rows(self, name: Hashable, windows: Sequence[Window | None], encode: EncodeWindows, /) -> ImageFeatures:
         """Features of windows of the picture `name`; those that are not here are computed by `encode`."""
 
+    def bring(self, name: Hashable, window: Window | None, /) -> bool:
+        """Whether these features are here; those that are stored somewhere are brought here first."""
+
 
 class FeatureCache:
     """The most recently used features.
@@ -39,50 +42,37 @@ class FeatureCache:
     """
 
     def __init__(self, max_bytes: int, max_entries: int | None = MAX_WHOLE_FRAMES) -> None:
-        self.max_bytes = max_bytes
-        self.max_entries = max_entries
-        self._entries: OrderedDict[Hashable, ImageFeatures] = OrderedDict()
+        self._recent: Recent[Hashable, ImageFeatures] = Recent(
+            max_bytes, lambda features: features.nbytes, max_entries=max_entries
+        )
 
     def get(self, key: Hashable, compute: Callable[[], ImageFeatures]) -> ImageFeatures:
         """The features of `key`, computed where they are not here."""
-        features = self._entries[key] if key in self._entries else compute()
-        self._keep(key, features)
-        return features
-
-    def _keep(self, key: Hashable, features: ImageFeatures) -> None:
-        self._entries[key] = features
-        self._entries.move_to_end(key)
-        self._shrink()
+        known = self._recent.get(key)
+        return self._recent.put(key, compute()) if known is None else known
 
     def rows(self, name: Hashable, windows: Sequence[Window | None], encode: EncodeWindows) -> ImageFeatures:
         """Features of windows of one picture, one row each; those that are not here are computed in one batch."""
-        known = {window: self._entries[name, window] for window in windows if (name, window) in self._entries}
-        missing = [window for window in dict.fromkeys(windows) if window not in known]
+        wanted = list(dict.fromkeys(windows))
+        known = {window: found for window in wanted if (found := self._recent.get((name, window))) is not None}
+        missing = [window for window in wanted if window not in known]
         if missing:
-            fresh = encode(missing)
-            known.update(zip(missing, single_rows(fresh, len(missing)), strict=True))
-        for window in windows:
-            self._keep((name, window), known[window])
+            known.update(zip(missing, single_rows(encode(missing), len(missing)), strict=True))
+        for window in missing:
+            self._recent.put((name, window), known[window])
         return known[windows[0]] if len(windows) == 1 else joined([known[window] for window in windows])
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._entries
+        return key in self._recent
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(features.nbytes for features in self._entries.values())
+        return self._recent.nbytes
 
     def clear(self) -> None:
         """Forget everything."""
-        self._entries.clear()
-
-    def _shrink(self) -> None:
-        held = self.nbytes
-        limit = self.max_entries or len(self._entries)
-        while len(self._entries) > 1 and (held > self.max_bytes or len(self._entries) > limit):
-            _, dropped = self._entries.popitem(last=False)
-            held -= dropped.nbytes
+        self._recent.clear()
 
 
 def single_rows(features: ImageFeatures, count: int) -> list[ImageFeatures]:

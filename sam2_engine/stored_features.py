@@ -7,17 +7,19 @@ never depend on what happened to be kept.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import logging
+import math
 import os
-import queue
 import threading
 import time
 import zlib
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
@@ -25,11 +27,10 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from .atomic import atomic_path
-from .errors import ExportError
 from .features import EncodeWindows, single_rows
 from .geometry import Window
 from .outputs import ImageFeatures, joined
+from .recent import Recent
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,11 @@ FORMAT = 1
 """Changes whenever pictures are prepared for the encoder in another way, so that older files are passed over."""
 
 STORED = torch.bfloat16
-"""Number format of files; with a folder also that in memory, since what comes from either must be the same."""
+"""Number format of files that are to be small; with such a folder also that in memory, since what comes from either
+must be the same."""
 
-MAX_WAITING = 256
-"""Features that wait to be written; further ones are not written."""
+MAX_WAITING_BYTES = 64 * 2**20
+"""Features that wait to be written; who has further ones waits, or goes on without writing them."""
 
 ABANDONED_S = 3600.0
 """A file that has been half written for so long will never be finished."""
@@ -64,12 +66,12 @@ class SharedFeatures:
     """
 
     def __init__(self, max_bytes: int, folder: FeatureFolder | None = None, device: torch.device | None = None) -> None:
-        self.max_bytes = max_bytes
         self.folder = folder
         self.device = device or torch.device("cpu")
         self.hits = self.hits_on_disk = self.misses = 0
-        self._entries: OrderedDict[tuple[str, Window | None], ImageFeatures] = OrderedDict()
-        self._held = 0
+        self._recent: Recent[tuple[str, Window | None], ImageFeatures] = Recent(
+            max_bytes, lambda features: features.nbytes, keeps_newest=False
+        )
         self._lock = threading.Lock()
 
     def of(self, names: Names) -> SequenceFeatures:
@@ -84,17 +86,30 @@ class SharedFeatures:
             fresh = single_rows(encode(missing), len(missing))
             for window, features in zip(missing, fresh, strict=True):
                 known[window] = self._take_in(name, window, features)
-        rows = [_as(known[window], torch.float32) if self.folder else known[window] for window in windows]
+        rounded = self.folder is not None and self.folder.stored is not None
+        rows = [_as(known[window], torch.float32) if rounded else known[window] for window in windows]
         return rows[0] if len(rows) == 1 else joined(rows)
+
+    def bring(self, name: str, window: Window | None) -> bool:
+        """Whether features are in memory, after they were read where they lie in the folder only."""
+        if (name, window) in self._recent:
+            return True
+        stored = self.folder.read(name, window) if self.folder is not None else None
+        if stored is None:
+            return False
+        with self._lock:
+            self.hits_on_disk += 1
+        self._recent.put((name, window), _on(stored, self.device))
+        return True
 
     @property
     def nbytes(self) -> int:
         """Bytes held in memory."""
-        return self._held
+        return self._recent.nbytes
 
     def __len__(self) -> int:
         """Windows held in memory."""
-        return len(self._entries)
+        return len(self._recent)
 
     def close(self) -> None:
         """Write what waits to be written."""
@@ -102,35 +117,23 @@ class SharedFeatures:
             self.folder.close()
 
     def _find(self, name: str, window: Window | None) -> ImageFeatures | None:
-        with self._lock:
-            found = self._entries.get((name, window))
-            if found is not None:
-                self._entries.move_to_end((name, window))
+        found = self._recent.get((name, window))
+        if found is not None:
+            with self._lock:
                 self.hits += 1
-                return found
+            return found
         stored = self.folder.read(name, window) if self.folder is not None else None
         with self._lock:
             self.misses += stored is None
             self.hits_on_disk += stored is not None
-        return None if stored is None else self._keep(name, window, stored)
+        return None if stored is None else self._recent.put((name, window), _on(stored, self.device))
 
     def _take_in(self, name: str, window: Window | None, features: ImageFeatures) -> ImageFeatures:
-        if self.folder is None:
-            return self._keep(name, window, features)
-        rounded = _as(features, STORED)
-        self.folder.write(name, window, rounded)
-        return self._keep(name, window, rounded)
-
-    def _keep(self, name: str, window: Window | None, features: ImageFeatures) -> ImageFeatures:
-        placed = _on(features, self.device)
-        with self._lock:
-            before = self._entries.pop((name, window), None)
-            self._entries[name, window] = placed
-            self._held += placed.nbytes - (before.nbytes if before is not None else 0)
-            while self._entries and self._held > self.max_bytes:
-                _, dropped = self._entries.popitem(last=False)
-                self._held -= dropped.nbytes
-        return placed
+        if self.folder is not None:
+            if self.folder.stored is not None:
+                features = _as(features, self.folder.stored)
+            self.folder.write(name, window, features)
+        return self._recent.put((name, window), _on(features, self.device))
 
 
 class SequenceFeatures:
@@ -145,6 +148,11 @@ class SequenceFeatures:
         assert isinstance(name, int), "frames are called by their number"
         return self._shared.rows(self._names(name), windows, encode)
 
+    def bring(self, name: Hashable, window: Window | None) -> bool:
+        """Whether features of a frame are here; those that are stored are brought here first."""
+        assert isinstance(name, int), "frames are called by their number"
+        return self._shared.bring(self._names(name), window)
+
 
 class FeatureFolder:
     """Features as files, one for each window of a picture.
@@ -158,24 +166,41 @@ class FeatureFolder:
     path : made when something is written
     max_bytes : of all files; those used longest ago are deleted
     model : digest of the model that made the features
+    stored : number format of files, to which features are rounded; None keeps each as it was computed
+    patience_s : how long who writes waits for a slow disk, before features are not written
+    keeps_own : never delete what was used since this was made; what finds no room then is not written. A long sequence
+        that is gone through again would otherwise find each frame just deleted
 
     Notes
     -----
     Several processes may share a folder.
     """
 
-    def __init__(self, path: str | os.PathLike[str], max_bytes: int, model: str) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_bytes: int,
+        model: str,
+        *,
+        stored: torch.dtype | None = STORED,
+        patience_s: float = 0.0,
+        keeps_own: bool = False,
+    ) -> None:
         self.path = Path(path).expanduser()
         self.max_bytes = max_bytes
         self.model = model
+        self.stored = stored
         self.is_writable = True
+        self._patience_s = patience_s
+        self._kept_since = time.time() if keeps_own else math.inf
         self._held: int | None = None
-        self._waiting: queue.Queue[tuple[Path, ImageFeatures] | None] = queue.Queue(MAX_WAITING)
+        self._waiting: deque[tuple[Path, ImageFeatures]] = deque()
+        self._waiting_bytes = 0
         self._writer: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     def read(self, name: str, window: Window | None) -> ImageFeatures | None:
-        """Features that were stored, on the CPU in `STORED` numbers; None where there are none."""
+        """Features that were stored, on the CPU, in the number format of the file; None where there are none."""
         path = self._file(name, window)
         try:
             features = _unpacked(path.read_bytes())
@@ -195,48 +220,66 @@ class FeatureFolder:
         """Store features soon; without an error where they cannot be stored."""
         if not self.is_writable or self.max_bytes <= 0:
             return
-        with self._lock:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting_bytes < MAX_WAITING_BYTES, self._patience_s):
+                return
+            self._waiting.append((self._file(name, window), _on(features, torch.device("cpu"))))
+            self._waiting_bytes += features.nbytes
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write_all, name="feature-folder", daemon=True)
                 self._writer.start()
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait((self._file(name, window), _on(features, torch.device("cpu"))))
+                # A daemon would be cut off at the end of the process, and what waits with it.
+                atexit.register(self.close)
 
     def close(self) -> None:
-        """Write what waits, and end the thread."""
-        with self._lock:
-            writer, self._writer = self._writer, None
+        """Wait until what waits is written."""
+        with self._changed:
+            writer = self._writer
         if writer is not None:
-            self._waiting.put(None)
             writer.join()
 
     def _file(self, name: str, window: Window | None) -> Path:
         place = "whole" if window is None else f"{window.x0},{window.y0},{window.width},{window.height}"
-        digest = hashlib.sha256(f"{FORMAT}|{self.model}|{name}|{place}".encode()).hexdigest()
+        numbers = "" if self.stored == STORED else f"|{self.stored}"
+        digest = hashlib.sha256(f"{FORMAT}|{self.model}{numbers}|{name}|{place}".encode()).hexdigest()
         return self.path / digest[:2] / f"{digest[2:40]}.safetensors"
 
     def _write_all(self) -> None:
-        while (job := self._waiting.get()) is not None:
-            path, features = job
+        """What the thread does; it ends when nothing waits, and the next features start another one."""
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._writer = None
+                    atexit.unregister(self.close)
+                    return
+                path, features = self._waiting[0]
             try:
-                self._store(path, _packed(features))
-            except (ExportError, OSError) as error:
+                self._store(path, features)
+            except (OSError, RuntimeError, SafetensorError) as error:
                 self.is_writable = False
                 logger.warning("encoded pictures are no longer stored in %s: %s", self.path, error)
+            with self._changed:
+                self._waiting.popleft()
+                self._waiting_bytes -= features.nbytes
+                self._changed.notify_all()
 
-    def _store(self, path: Path, content: bytes) -> None:
+    def _store(self, path: Path, features: ImageFeatures) -> None:
         if not self.is_writable:
             return
         if self._held is None:
             self._held = sum(size for _, size, _ in self._files())
+        content = _packed(features)
         if self._held + len(content) > self.max_bytes:
             self._held = self._shrunk(self.max_bytes - len(content))
-        if len(content) > self.max_bytes:
-            return
+            if self._held + len(content) > self.max_bytes:
+                if self._kept_since < math.inf:
+                    # All of it is of this run; looking again for each further frame would only take time.
+                    self.is_writable = False
+                    logger.info("%s is full with what this run encoded; the rest is not stored", self.path)
+                return
         # Readable by this user only: they tell something about pictures.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
+        _place(path, content)
         self._held += len(content)
 
     def _files(self) -> list[tuple[float, int, Path]]:
@@ -253,8 +296,8 @@ class FeatureFolder:
         self._sweep()
         files = sorted(self._files())
         held = sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if held <= max(wanted, 0) * 9 // 10:
+        for used_at, size, path in files:
+            if held <= max(wanted, 0) * 9 // 10 or used_at >= self._kept_since:
                 break
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -267,6 +310,18 @@ class FeatureFolder:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < time.time() - ABANDONED_S:
                     path.unlink()
+
+
+def _place(path: Path, content: bytes) -> None:
+    """Make a file appear whole. Not flushed to the disk, which takes longer than all else: its checksum tells whether
+    a power failure has cut it."""
+    temporary = path.with_name(f".{uuid4().hex}.part{path.suffix}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _as(features: ImageFeatures, dtype: torch.dtype) -> ImageFeatures:

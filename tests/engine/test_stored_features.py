@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam2_engine import stored_features
 from sam2_engine.features import FeatureCache
 from sam2_engine.geometry import Window
 from sam2_engine.outputs import ImageFeatures
@@ -218,3 +222,101 @@ class TestFolder:
             found.append(walker.answer(0, said))
             shared.close()
         assert found[0] == found[1] and shared.misses == 0
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+    def test_exact_files_hold_what_was_computed_to_the_bit(self, tmp_path: Path, dtype: torch.dtype) -> None:
+        def encode(windows: Sequence[Window | None]) -> ImageFeatures:
+            fine = encoder("a")(windows)
+            return ImageFeatures(fine.embedding.to(dtype), (fine.skips[0].to(dtype), fine.skips[1].to(dtype)))
+
+        for _ in range(2):
+            shared = SharedFeatures(1 << 20, FeatureFolder(tmp_path, 1 << 20, "m", stored=None))
+            found = shared.rows("a", WINDOWS, encode)
+            shared.close()
+            assert equal(found, encode(WINDOWS)) and found.embedding.dtype == dtype
+        assert shared.hits_on_disk == len(WINDOWS)
+
+    def test_exact_files_are_not_taken_for_rounded_ones(self, tmp_path: Path) -> None:
+        for stored in (None, torch.bfloat16):
+            shared = SharedFeatures(1 << 20, FeatureFolder(tmp_path, 1 << 20, "m", stored=stored))
+            shared.rows("a", [None], encoder("a"))
+            shared.close()
+            assert shared.misses == 1
+
+    def test_a_run_through_more_than_there_is_room_for_finds_its_beginning_again(self, tmp_path: Path) -> None:
+        names = "abcdefgh"
+        self.shared(tmp_path).rows("x", [None], encoder("x"))
+
+        def run() -> int:
+            folder = FeatureFolder(tmp_path, 4 * size, "m", keeps_own=True)
+            shared = SharedFeatures(0, folder)
+            for name in names:
+                shared.rows(name, [None], encoder(name))
+            shared.close()
+            assert sum(file.stat().st_size for file in self.files(tmp_path)) <= 4 * size
+            return shared.hits_on_disk
+
+        first = self.shared(tmp_path)
+        first.rows("y", [None], encoder("y"))
+        first.close()
+        size = self.files(tmp_path)[0].stat().st_size
+        for file in self.files(tmp_path):
+            os.utime(file, (1, 1))  # of an earlier run, and so the first to go
+        assert run() == 0
+        assert run() >= 3
+
+    def test_who_writes_faster_than_the_disk_waits_for_it(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr(stored_features, "MAX_WAITING_BYTES", 1)
+        monkeypatch.setattr(stored_features, "_place", lambda *_: time.sleep(0.05))
+        patient, hasty = (FeatureFolder(tmp_path, 1 << 20, "m", patience_s=wait) for wait in (5.0, 0.0))
+        for folder, least in ((patient, 0.2), (hasty, 0.0)):
+            started = time.perf_counter()
+            for name in "abcdef":
+                folder.write(name, None, features(1.0))
+            assert least <= time.perf_counter() - started < least + 0.3
+            folder.close()
+
+    def test_a_thread_that_has_ended_is_followed_by_another(self, tmp_path: Path) -> None:
+        shared = self.shared(tmp_path)
+        for name in "ab":
+            shared.rows(name, [None], encoder(name))
+            shared.close()
+        assert len(self.files(tmp_path)) == 2
+
+    def test_a_process_that_was_killed_has_left_what_it_had_finished(self, tmp_path: Path) -> None:
+        code = """
+import os, sys, torch
+from sam2_engine.outputs import ImageFeatures
+from sam2_engine.stored_features import FeatureFolder, SharedFeatures
+shared = SharedFeatures(0, FeatureFolder(sys.argv[1], 1 << 30, "m", stored=None))
+for number in range(10**6):
+    plane = torch.full((1, 2, 64, 64), float(number))
+    shared.rows(str(number), [None], lambda windows: ImageFeatures(plane, (plane + 1, plane + 2)))
+    if number == 30:
+        print("enough", flush=True)
+"""
+        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline() == b"enough\n"
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        again, found = SharedFeatures(0, FeatureFolder(tmp_path, 1 << 30, "m", stored=None)), 0
+        for number in range(40):
+            whole = torch.full((1, 2, 64, 64), float(number))
+            plane = again.rows(str(number), [None], lambda _, whole=whole: ImageFeatures(whole, (whole + 1, whole + 2)))
+            assert torch.equal(plane.embedding, whole)
+            found = again.hits_on_disk
+        again.close()
+        assert found > 0
+
+    def test_what_waits_is_written_at_the_end_of_the_process(self, tmp_path: Path) -> None:
+        code = """
+import sys, torch
+from sam2_engine.outputs import ImageFeatures
+from sam2_engine.stored_features import FeatureFolder
+folder, plane = FeatureFolder(sys.argv[1], 1 << 30, "m"), torch.zeros(1, 2, 64, 64)
+for number in range(40):
+    folder.write(str(number), None, ImageFeatures(plane, (plane + 1, plane + 2)))
+"""
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+        assert len(self.files(tmp_path)) == 40
