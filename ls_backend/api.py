@@ -132,6 +132,23 @@ class LabelStudioApi:
             if not tasks or seen >= int(found.get("total") or seen + 1):
                 return
 
+    def next_tasks(self, project: int, after: int, count: int) -> list[Json]:
+        """The first tasks of a project behind one, in the order of their ids, that nobody has annotated yet.
+
+        Asked once only, since nobody waits for it. Of the ways to ask for tasks this is one on which Label Studio does
+        not ask a model for predictions itself: asking for one task does so, and asking for a list does where
+        predictions are evaluated automatically, unless the list is for review.
+        """
+        wanted = [("id", "greater", after), ("total_annotations", "equal", 0)]
+        filters = [
+            {"filter": f"filter:tasks:{name}", "operator": operator, "type": "Number", "value": value}
+            for name, operator, value in wanted
+        ]
+        chosen = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+        asked = {"project": project, "page": 1, "page_size": count, "fields": "task_only", "resolve_uri": "false"}
+        query = urlencode({**asked, "review": "true", "query": json.dumps(chosen)})
+        return _objects(_object(self._send("GET", f"/api/tasks/?{query}")).get("tasks"))[:count]
+
     def ml_backends(self, project: int) -> list[Json]:
         """The models that are connected to a project, in the order in which Label Studio asks them."""
         return _objects(self._get("/api/ml/", {"project": project}))

@@ -361,6 +361,8 @@ def _real_answerer(engine: Any, settings: Settings, report: Report) -> Answering
     for name in load_torch_libraries():
         logger.debug("loading %s", name)
     from .answering import Answerer
+    from .answering.upcoming import Upcoming
     from .media import MediaFetcher
 
-    return Answerer(engine, MediaFetcher(settings.media), settings, report=report)
+    upcoming = Upcoming.from_settings(settings)
+    return Answerer(engine, MediaFetcher(settings.media), settings, report=report, upcoming=upcoming)

@@ -21,6 +21,7 @@ from .outlines import Outline
 
 MEBIBYTE = 1 << 20
 GIBIBYTE = 1 << 30
+MAX_PREWARMED = 20
 
 
 class SettingsError(EngineError, ValueError):
@@ -98,7 +99,7 @@ class Settings:
     non_overlapping : masks leave out pixels that other regions have already
     outline : how masks become polygons
     frames_range : over how many frames, in each direction, masks are carried from a prompt
-    prewarm_tasks : how many pictures of a batch of opened tasks are encoded beforehand
+    prewarm_tasks : when a task is opened, the pictures of so many tasks behind it are made ready too; needs a token
     automatic : find everything in tasks that carry no prompts, when predictions for many tasks are asked for
     """
 
@@ -323,7 +324,7 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], Parse]] = {
     "log_json": (("SAM2_LOG_JSON",), _switch),
     "non_overlapping": (("SAM2_NON_OVERLAPPING",), _switch),
     "frames_range": (("MAX_FRAMES_TO_TRACK", "SAM2_FRAMES_RANGE"), _integer(0)),
-    "prewarm_tasks": (("SAM2_PREWARM_TASKS",), _integer(0)),
+    "prewarm_tasks": (("SAM2_PREWARM_TASKS",), _integer(0, MAX_PREWARMED)),
     "automatic": (("SAM2_AUTOMATIC",), _switch),
     "outline_tolerance_px": (("SAM2_POLYGON_TOLERANCE",), _pixels),
     "outline_min_area_px": (("SAM2_POLYGON_MIN_AREA",), _integer(0)),

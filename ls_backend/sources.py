@@ -192,17 +192,16 @@ class Pages:
         return f"{self.digests[page]}|{self.span.low!r}|{self.span.high!r}"
 
 
-class OpenVideo:
-    """A video as pages: the frames that Label Studio counts, whatever the file's frame rate is.
+class Film:
+    """A video file, opened: its frames are numbered, and the first one was decoded.
 
     Parameters
     ----------
     media : the file
-    count : frames that Label Studio counts, as many for each second as its label config says
     max_pixels : of a frame
     """
 
-    def __init__(self, media: Any, count: int, max_pixels: int) -> None:
+    def __init__(self, media: Any, max_pixels: int) -> None:
         from sam2_engine.frames import open_frames
 
         # A video in memory becomes a file for as long as it is read.
@@ -211,18 +210,31 @@ class OpenVideo:
             path = opening.enter_context(media.as_file())
             frames = opening.enter_context(open_frames(path, max_pixels=max_pixels))
             self._files = opening.pop_all()
-        self._frames: Frames = frames
-        self._digest = media.digest
-        self.count = count
+        self.frames: Frames = frames
+        self.digest: str = media.digest
         self._finalizer = weakref.finalize(self, self._files.close)
+
+
+class OpenVideo:
+    """A video as pages: the frames that Label Studio counts, whatever the file's frame rate is.
+
+    Parameters
+    ----------
+    film : the file
+    count : frames that Label Studio counts, as many for each second as its label config says
+    """
+
+    def __init__(self, film: Film, count: int) -> None:
+        self.film = film
+        self.count = count
 
     def number(self, page: int) -> int:
         """The file's frame that the browser shows as a frame of Label Studio, both counted from 0."""
-        length = len(self._frames)
+        length = len(self.film.frames)
         # Durations are rounded, and with them Label Studio's count of frames.
         share = 1.0 if abs(length - self.count) <= 1 else length / self.count
         return min(int(page * share + 1e-6), length - 1)
 
     def __call__(self, page: int) -> Picture:
         number = self.number(page)
-        return Picture(self._frames[number], f"{self._digest}#{number}")
+        return Picture(self.film.frames[number], f"{self.film.digest}#{number}")

@@ -21,7 +21,7 @@ from sam2_engine.errors import FramesError, WeightsUnavailableError
 
 from .keeping import Addresses, Flights, Recent
 from .settings import Settings
-from .sources import Access, Fetcher, OpenPicture, OpenVideo, Pages, Picture, PictureStore, fetch
+from .sources import Access, Fetcher, Film, OpenPicture, OpenVideo, Pages, Picture, PictureStore, fetch
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -166,6 +166,8 @@ class Store:
         self.videos: Recent[tuple[str, int], Work] = Recent(
             settings.cache.ram_bytes // 4, lambda work: work.nbytes, MAX_VIDEOS
         )
+        # Open files: what they hold in memory does not depend on how many bytes there are to keep.
+        self._films: Recent[str, Film] = Recent(0, lambda film: 0, MAX_VIDEOS)
         self._addresses = Addresses()
         self._flights = Flights()
 
@@ -211,18 +213,27 @@ class Store:
         MissingDependencyError
             PyAV is not installed.
         """
-        with self._flights.of(("video", url)):
+        film = self.film(url, access)
+        with self._flights.of(("video", film.digest, count)):
+            work = self.videos.get((film.digest, count))
+            if work is None:
+                video = OpenVideo(film, count)
+                work = self.videos.put((film.digest, count), self._walked(video, count, 0))
+            return work
+
+    def film(self, url: str, access: Access) -> Film:
+        """A video file, fetched and opened; raises as `open_video` does."""
+        with self._flights.of(("film", url)):
             digest = self._addresses.digest(url)
-            work = None if digest is None else self.videos.get((digest, count))
-            if work is not None:
-                return work
+            film = None if digest is None else self._films.get(digest)
+            if film is not None:
+                return film
             media = fetch(self.fetcher, url, access)
             self._addresses.note(url, media.digest)
-            work = self.videos.get((media.digest, count))
-            if work is None:
-                video = OpenVideo(media, count, self.engine.settings.media.max_pixels)
-                work = self.videos.put((media.digest, count), self._walked(video, count, 0))
-            return work
+            film = self._films.get(media.digest)
+            if film is None:
+                film = self._films.put(media.digest, Film(media, self.engine.settings.media.max_pixels))
+            return film
 
     def _walked(self, load: Callable[[int], Picture], count: int, page: int) -> Work:
         from sam2_engine.deciding import Cleaning

@@ -27,6 +27,7 @@ class Urgency(IntEnum):
     STEP = 1
     BATCH = 2
     AHEAD = 3
+    IDLE = 4
 
 
 class Turns:

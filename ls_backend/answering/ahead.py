@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sam2_engine.errors import EngineError
 
@@ -15,10 +16,15 @@ MAX_WAITING = 16
 
 
 class Ahead:
-    """Does jobs one after the other in a thread of its own, the newest first; where too many wait, the oldest go."""
+    """Does jobs one after the other in a thread of its own, the newest first; where too many wait, the oldest go.
 
-    def __init__(self) -> None:
-        self._jobs: deque[Callable[[], None]] = deque(maxlen=MAX_WAITING)
+    Parameters
+    ----------
+    max_waiting : jobs beside the one that is being done
+    """
+
+    def __init__(self, max_waiting: int = MAX_WAITING) -> None:
+        self._jobs: deque[Callable[[], None]] = deque(maxlen=max_waiting)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_busy = False
@@ -70,3 +76,36 @@ class Ahead:
                 return None
             self._is_busy = True
             return self._jobs.pop()
+
+
+class Present:
+    """Who is waiting for an answer at this moment: what nobody waits for is done only while that is nobody."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._is_closed = False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Somebody waits for the time of the block."""
+        with self._changed:
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    def wait_for_nobody(self, timeout_s: float) -> bool:
+        """Wait until nobody waits; False where the time was up, or there is nothing more to be done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._count == 0 or self._is_closed, timeout_s)
+            return self._count == 0 and not self._is_closed
+
+    def close(self) -> None:
+        """Let nobody wait for this any longer."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

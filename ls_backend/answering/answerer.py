@@ -17,14 +17,24 @@ from ..sources import Fetcher, OpenPicture
 from ..store import Engine, Store
 from ..translate import ObjectLabel, prediction, read_prompts, results_from_masks
 from ..turns import SupersededError, Urgency
-from .ahead import Ahead
+from .ahead import Ahead, Present
 from .asking import Ask, read_asks
 from .batch import everything, marked_in, only_label
 from .belonging import Memory, Newest, existing_regions, own_draft, pointed_at, saved_ids
 from .pages import IsStale, Limits, PagesAnswer, without
+from .upcoming import Upcoming
 from .videos import prompts_of, read_tracks, tracked_region
 
 logger = logging.getLogger(__name__)
+
+PAGES_AHEAD = 2
+"""Of a task that was opened, so many pages are looked at ahead."""
+
+MAX_IDLE = 4
+"""Opened tasks whose next ones wait to be looked at ahead."""
+
+IDLE_PATIENCE_S = 30.0
+"""What nobody asked for is given up where somebody waits for something else for so long."""
 
 Report = Callable[[str, Exception], None]
 """Is told of a task that could not be answered, and why."""
@@ -40,6 +50,7 @@ class Answerer:
     settings : options of the output; those of `engine` when not given
     open_picture : decodes pictures; `ls_backend.pictures.open_picture` when not given
     report : is told of tasks of a batch that could not be answered; they are logged in any case
+    upcoming : tells which tasks come after an opened one, to look at them ahead; without it, none are
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class Answerer:
         *,
         open_picture: OpenPicture | None = None,
         report: Report | None = None,
+        upcoming: Upcoming | None = None,
     ) -> None:
         self.engine = engine
         self.settings = settings or engine.settings
@@ -57,6 +69,9 @@ class Answerer:
         self.memory = Memory()
         self.newest = Newest()
         self.ahead = Ahead()
+        self.idle = Ahead(MAX_IDLE)
+        self.present = Present()
+        self._upcoming = upcoming
         self._report = report
 
     def predict(self, request: Json, *, is_batch: bool | None = None) -> list[dict[str, Any]]:
@@ -81,10 +96,12 @@ class Answerer:
         if context is not None:
             if not asks:
                 raise PromptError("regions were marked but the request has no task; send Label Studio's body unchanged")
-            return [self._interactive(asks[0], context)]
+            with self.present.one_more():
+                return [self._interactive(asks[0], context)]
         if is_batch if is_batch is not None else len(asks) > 1:
             self.engine.turns.check_room()
-            return [self._unattended(ask) for ask in asks]
+            with self.present.one_more():
+                return [self._unattended(ask) for ask in asks]
         for ask in asks:
             self._prepare(ask)
         return []
@@ -115,6 +132,8 @@ class Answerer:
 
     def close(self) -> None:
         """End what goes on in the background."""
+        self.present.close()
+        self.idle.close()
         self.ahead.close()
 
     # ------------------------------------------------------------------------------------------ somebody is waiting
@@ -258,18 +277,41 @@ class Answerer:
         return results
 
     def _prepare(self, ask: Ask) -> None:
-        """Fetch and encode what a task shows first."""
+        """Fetch and encode what a task shows first, and then what the next tasks show."""
+        self.ahead.put(lambda: self._look(ask, PAGES_AHEAD, Urgency.AHEAD))
+        if self._upcoming is not None:
+            self._upcoming.opened(ask)
+            self.idle.put(lambda: self._look_further(ask))
 
-        def look() -> None:
-            for tag in ask.config.images:
-                urls = ask.urls(tag)
-                for page in range(min(len(urls), max(1, self.settings.prewarm_tasks))):
-                    work = self.store.open(urls, page, ask.access)
-                    _ = work.pages.span
-                    with self.engine.turns.turn(Urgency.AHEAD):
-                        work.walker.encode(page)
+    def _look(self, ask: Ask, num_pages: int, urgency: Urgency) -> None:
+        for tag in ask.config.images:
+            urls = ask.urls(tag)
+            for page in range(min(len(urls), num_pages)):
+                work = self.store.open(urls, page, ask.access)
+                _ = work.pages.span
+                with self.engine.turns.turn(urgency):
+                    work.walker.encode(page)
+        for video in ask.config.videos if urgency is Urgency.AHEAD else ():
+            # Which frames will be asked for is not known, nor how many Label Studio counts.
+            self.store.film(ask.url(video), ask.access)
 
-        self.ahead.put(look)
+    def _look_further(self, ask: Ask) -> None:
+        """The same for the tasks that come next, one by one, each while nobody waits for anything."""
+        assert self._upcoming is not None, "without it nothing is put here"
+        if not self._is_idle():
+            return
+        for upcoming in self._upcoming.after(ask):
+            if not self._is_idle():
+                logger.debug("task %s is not looked at ahead: others wait", upcoming.task.get("id"))
+                return
+            try:
+                self._look(upcoming, 1, Urgency.IDLE)
+            except EngineError as error:
+                logger.info("task %s could not be looked at ahead: %s", upcoming.task.get("id"), error)
+
+    def _is_idle(self) -> bool:
+        """Whether nobody waits, and no opened task is left to be looked at; waits for that a while."""
+        return self.ahead.wait(IDLE_PATIENCE_S) and self.present.wait_for_nobody(IDLE_PATIENCE_S)
 
 
 class _Taken:

@@ -29,7 +29,9 @@ MEMORY_S = 60.0
 RECENT_DRAFT_S = 120.0
 """A draft that was saved in this time, and is the only one, is what the annotator works on."""
 
-MAX_TASKS, MAX_REGIONS = 1000, 20_000
+MAX_TASKS, MAX_THREADS, MAX_REGIONS = 1000, 16, 4096
+"""What is remembered at most: tasks, requests of each that do not belong together, regions that requests are about."""
+
 _BODIES = ("rectangle", "brush", "bitmask", "polygon")
 
 TaskKey = tuple[str, str]
@@ -144,6 +146,8 @@ class Memory:
                 mine = _Thread(self._clock())
                 mine.joined = _joinable(threads, with_id, size)
                 threads.append(mine)
+                # Where so many mark something, none of it is joined in any case.
+                del threads[:-MAX_THREADS]
             mine.at, mine.marked = self._clock(), with_id
             if saved is not None:
                 mine.joined = {name: region for name, region in mine.joined.items() if name in saved}
@@ -162,13 +166,18 @@ class Memory:
 
     def _alive(self, task: TaskKey, accepted: Collection[str]) -> list[_Thread]:
         threads = self._tasks.pop(task, [])
-        threads = [
-            one for one in threads if self._clock() - one.at <= self._keep_s and one.answers.isdisjoint(accepted)
-        ]
-        self._tasks[task] = threads
-        while len(self._tasks) > MAX_TASKS:
+        threads = [one for one in threads if self._is_recent(one) and one.answers.isdisjoint(accepted)]
+        # In the order of their last use, so that what has gone quiet stands in front.
+        while self._tasks and (len(self._tasks) >= MAX_TASKS or not any(map(self._is_recent, self._oldest()))):
             self._tasks.popitem(last=False)
+        self._tasks[task] = threads
         return threads
+
+    def _oldest(self) -> list[_Thread]:
+        return next(iter(self._tasks.values()))
+
+    def _is_recent(self, one: _Thread) -> bool:
+        return self._clock() - one.at <= self._keep_s
 
 
 def _joinable(threads: Sequence[_Thread], marked: Mapping[str, Json], size: tuple[int, int]) -> dict[str, Json]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ls_backend import decode_brush_rle
 from ls_backend.answering import Answerer
+from ls_backend.answering.upcoming import Upcoming
 from ls_backend.bitmaps import decode_bitmap
 from ls_backend.media import Media
 from ls_backend.settings import CacheSettings, Settings
@@ -102,10 +103,13 @@ class FakeFetcher:
         return self._scenes[step]
 
 
-def answerer_for(tracker: Tracker, fetcher: FakeFetcher | None = None, **settings: Any) -> Answerer:
+def answerer_for(
+    tracker: Tracker, fetcher: FakeFetcher | None = None, upcoming: Upcoming | None = None, **settings: Any
+) -> Answerer:
     """An answerer over a model that is there already."""
-    settings = {"cache": CacheSettings(ram_bytes=64 << 20), "prewarm_tasks": 1, **settings}
-    return Answerer(Engine(Settings(**settings), load=lambda: tracker), fetcher or FakeFetcher())
+    settings = {"cache": CacheSettings(ram_bytes=64 << 20), **settings}
+    engine = Engine(Settings(**settings), load=lambda: tracker)
+    return Answerer(engine, fetcher or FakeFetcher(), upcoming=upcoming)
 
 
 def region(kind: str, value: dict[str, Any], label: str = "Cat", **more: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import configparser
 import contextlib
 import importlib.metadata
 import json
+import operator
 import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -93,7 +94,7 @@ class Studio:
         if (method, path) in fixed:
             return 200, fixed[method, path]
         if (method, path) == ("GET", "/api/tasks/"):
-            return self._page(int(query["page"]), int(query["page_size"]))
+            return self._page(int(query["page"]), int(query["page_size"]), json.loads(query.get("query", "{}")))
         if (method, path) == ("POST", "/api/predictions/"):
             return 201, self.store(body)
         if match := re.fullmatch(r"/api/tasks/(\d+)/", path):
@@ -105,8 +106,13 @@ class Studio:
             return 204, {}
         return 404, {"status_code": 404, "detail": "No Project matches the given query."}
 
-    def _page(self, page: int, size: int) -> tuple[int, Any]:
+    def _page(self, page: int, size: int, chosen: dict[str, Any]) -> tuple[int, Any]:
         listed = [self.tasks[number] for number in sorted(self.tasks)]
+        for one in chosen.get("filters", {}).get("items", []):
+            counts = {"filter:tasks:id": lambda task: task["id"]}
+            counts["filter:tasks:total_annotations"] = lambda task: len(task["annotations"])
+            holds = {"greater": operator.gt, "equal": operator.eq}[one["operator"]]
+            listed = [task for task in listed if holds(counts[one["filter"]](task), one["value"])]
         found = listed[(page - 1) * size : page * size]
         if not found and page > 1:
             return 404, {"detail": "Invalid page."}

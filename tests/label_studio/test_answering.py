@@ -361,25 +361,6 @@ class TestOutput:
         assert len(ids) == 3
 
 
-class TestOpenedTasks:
-    def test_the_picture_is_there_before_the_first_click(self, tracker: Tracker) -> None:
-        fetcher = FakeFetcher()
-        answerer = answerer_for(tracker, fetcher)
-        assert answerer.predict(request() | {"params": {"context": None}}) == []
-        assert answerer.ahead.wait(20)
-        assert fetcher.fetched == ["/f0.png"]
-        assert answerer.numbers()["misses"] == 1
-        answerer.predict(request(click(190.3, 200.3)))
-        assert fetcher.fetched == ["/f0.png"] and answerer.numbers()["misses"] == 1
-        answerer.close()
-
-    def test_a_picture_that_cannot_be_fetched_does_no_harm(self, tracker: Tracker) -> None:
-        answerer = answerer_for(tracker, FakeFetcher({"/f0.png": FramesError("gone")}))
-        assert answerer.predict(request() | {"params": {"context": None}}) == []
-        assert answerer.ahead.wait(20)
-        answerer.close()
-
-
 def test_sixteen_bits_and_grey_pictures_are_answered(trained: Tracker) -> None:
     grey = (scene().mean(axis=2) * 200).astype(np.uint16)
     answerer = answerer_for(trained, FakeFetcher({"/f0.png": png(grey)}))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ls_backend.answering.videos import TRACKED, read_tracks
-from ls_backend.sources import OpenVideo
+from ls_backend.sources import Film, OpenVideo
 from sam2_engine.errors import PromptError
 from sam2_engine.tracking import Tracker
 from tests.label_studio.answering_parts import (
@@ -164,10 +164,19 @@ def test_the_video_is_fetched_once(trained: Tracker, fetcher: FakeFetcher) -> No
     assert len(fetcher.fetched) == 1
 
 
+def test_a_video_that_is_opened_is_there_before_the_first_rectangle(trained: Tracker, fetcher: FakeFetcher) -> None:
+    answerer = answerer_for(trained, fetcher, frames_range=1)
+    assert answerer.predict(recorded("video") | {"params": {"context": None}}) == []
+    assert answerer.ahead.wait(20) and len(fetcher.fetched) == 1
+    assert len(regions_of(answerer.predict(ask(track("a", item(0, "right")))))) == 1
+    assert len(fetcher.fetched) == 1
+    answerer.close()
+
+
 @pytest.mark.parametrize(("count", "last"), [(LENGTH, 11), (LENGTH + 1, 11), (LENGTH * 2, 11), (LENGTH // 2, 10)])
 def test_frames_are_those_that_the_browser_shows(fetcher: FakeFetcher, count: int, last: int) -> None:
     media = fetcher.fetch(recorded("video")["tasks"][0]["data"]["video"])
-    video = OpenVideo(media, count, 1 << 30)
+    video = OpenVideo(Film(media, 1 << 30), count)
     assert video.number(0) == 0 and video.number(count - 1) == last
     if count == LENGTH:
         assert [video.number(page) for page in range(count)] == list(range(count))
@@ -176,7 +185,9 @@ def test_frames_are_those_that_the_browser_shows(fetcher: FakeFetcher, count: in
 
 def test_a_temporary_file_goes_with_the_video(fetcher: FakeFetcher, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    video = OpenVideo(fetcher.fetch(recorded("video")["tasks"][0]["data"]["video"]), LENGTH, 1 << 30)
+    film = Film(fetcher.fetch(recorded("video")["tasks"][0]["data"]["video"]), 1 << 30)
+    video = OpenVideo(film, LENGTH)
+    del film
     assert len(list(tmp_path.iterdir())) == 1
     del video
     assert not list(tmp_path.iterdir())

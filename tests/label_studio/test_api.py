@@ -46,6 +46,24 @@ def test_tasks_that_vanish_in_between_end_the_list(there: Studio) -> None:
     assert list(found) == []
 
 
+def test_the_next_tasks_are_those_behind_that_nobody_annotated(there: Studio) -> None:
+    for number in range(6):
+        there.add(b"x", annotations=[{"id": 1}] if number == 3 else [])
+    assert [task["id"] for task in client(there).next_tasks(1, 2, 2)] == [3, 5]
+    assert client(there).next_tasks(1, 6, 2) == []
+    # Label Studio asks the model itself where a task is asked for, or a list that is not for review.
+    asked = [path for _, path, _ in there.server.asked]
+    assert len(asked) == 2 and all(path.startswith("/api/tasks/?") and "review=true" in path for path in asked)
+
+
+def test_the_next_tasks_are_asked_for_once_only(there: Studio) -> None:
+    there.once("GET", "/api/tasks/", send_json({}, 503), send_json({"tasks": 5}))
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            client(there).next_tasks(1, 1, 2)
+    assert len(there.server.asked) == 2
+
+
 def test_a_prediction_is_stored_and_deleted(there: Studio) -> None:
     there.add(b"x")
     stored = client(there).create_prediction(1, {"result": [], "score": 0.5, "model_version": "v1"})

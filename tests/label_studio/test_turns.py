@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ls_backend.answering.ahead import MAX_WAITING, Ahead
-from ls_backend.answering.belonging import Memory, Newest
+from ls_backend.answering.belonging import MAX_REGIONS, MAX_TASKS, MAX_THREADS, Memory, Newest
 from ls_backend.turns import BusyError, SupersededError, Turns, Urgency
 from tests.label_studio.answering_parts import SIZE, box, click
 
@@ -54,13 +54,13 @@ def test_the_urgent_go_first_and_equals_in_the_order_they_came() -> None:
 
     threads = []
     with turns.turn(Urgency.CLICK):
-        for urgency, name in ((3, "ahead"), (1, "step"), (0, "first"), (2, "batch"), (0, "second")):
+        for urgency, name in ((4, "idle"), (3, "ahead"), (1, "step"), (0, "first"), (2, "batch"), (0, "second")):
             threads.append(threading.Thread(target=work, args=(Urgency(urgency), name)))
             threads[-1].start()
             waiting(turns, len(threads))
     for thread in threads:
         thread.join()
-    assert order == ["first", "second", "step", "batch", "ahead"]
+    assert order == ["first", "second", "step", "batch", "ahead", "idle"]
 
 
 def test_one_click_too_many_is_refused_and_steps_are_not() -> None:
@@ -143,9 +143,9 @@ class TestNewest:
 
     def test_what_is_remembered_is_bounded(self) -> None:
         newest = Newest()
-        for number in range(30_000):
+        for number in range(MAX_REGIONS + 100):
             newest.enter(TASK, [{"id": str(number)}])
-        assert len(newest) == 20_000
+        assert len(newest) == MAX_REGIONS
 
 
 class TestMemory:
@@ -191,9 +191,25 @@ class TestMemory:
 
     def test_tasks_that_are_remembered_are_bounded(self) -> None:
         memory = Memory()
-        for number in range(1200):
+        for number in range(MAX_TASKS + 200):
             memory.join(("1", str(number)), [click(5, 5)], SIZE)
-        assert len(memory) == 1000
+        assert len(memory) == MAX_TASKS
+
+    def test_what_is_remembered_of_a_task_is_bounded_and_nothing_is_joined_then(self) -> None:
+        memory = Memory()
+        memory.join(TASK, [box(10, 10, 100, 100)], SIZE)
+        for number in range(3 * MAX_THREADS):
+            assert memory.join(TASK, [click(50, 50, id=str(number))], SIZE) == [] or number == 0
+        assert len(memory._tasks[TASK]) == MAX_THREADS
+
+    def test_tasks_that_nobody_is_at_any_more_are_forgotten(self) -> None:
+        now = [0.0]
+        memory = Memory(60, lambda: now[0])
+        for number in range(10):
+            memory.join(("1", str(number)), [click(5, 5)], SIZE)
+            now[0] += 10
+        # Those asked about in the last minute.
+        assert len(memory) == 7
 
 
 class TestAhead:

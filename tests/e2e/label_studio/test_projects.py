@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from sam2_engine.export.rle import decode_rle
 from sam2_engine.prompts import Box, Prompts
@@ -102,6 +104,32 @@ def test_retrieving_predictions_in_the_list_of_tasks_stores_them_once(
         (found,) = reference.brush_masks(prediction["result"]).values()
         assert np.isfinite(prediction["score"]) and prediction["model_version"].startswith("sam2-default-")
         assert reference.iou(found, scene.labels[0] == obj) > 0.8
+
+
+def test_pictures_of_the_next_tasks_are_there_before_they_are_opened(
+    studio: LabelStudio, backend: Running, new_project: Project, scene: scenes.Scene, tmp_path: Path
+) -> None:
+    # As many different pictures as tasks: the same one would be known already.
+    many = scenes.Scene(np.stack([scene.pictures[0] ^ value for value in range(1, 6)]), scene.labels)
+    paths = scenes.write_pictures(many, tmp_path)
+    data = [lambda made, path=path: {"image": studio.upload(made, path)[0]} for path in paths]
+    _, tasks = new_project("image", *data)
+    before = _number(backend, "sam2_cache_pictures")
+    asked = _number(backend, "sam2_requests_total", endpoint="predict")
+    studio.task(tasks[1])
+    end = time.monotonic() + 60
+    while _number(backend, "sam2_cache_pictures") < before + 3 and time.monotonic() < end:
+        time.sleep(0.1)
+    # The opened one and two behind it; asking for them made Label Studio ask for nothing.
+    assert _number(backend, "sam2_cache_pictures") == before + 3
+    assert _number(backend, "sam2_requests_total", endpoint="predict") == asked + 1
+
+
+def _number(backend: Running, name: str, **labels: str) -> float:
+    """A number of the backend's ``/metrics``, summed over what is not said."""
+    text = requests.get(f"{backend.url}/metrics", timeout=30).text
+    lines = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+    return sum(float(line.split()[-1]) for line in lines if all(f'="{value}"' in line for value in labels.values()))
 
 
 def _box_regions(box: tuple[float, float, float, float], size: tuple[int, ...]) -> list[Json]:
