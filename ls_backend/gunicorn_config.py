@@ -27,8 +27,10 @@ loglevel = _settings.log_level.lower()
 
 def post_worker_init(worker: Any) -> None:
     """Write our logs, and load the model before the first request."""
+    from ._allocator import share_arenas
     from .logs import set_up
 
+    share_arenas()
     service = worker.app.callable.extensions["sam2"]
     set_up(service.settings)
     service.start()

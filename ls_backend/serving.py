@@ -59,11 +59,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; gives 0."""
+    from ._allocator import share_arenas
     from .logs import set_up
     from .service import Service
 
     settings = _settings(args)
     set_up(settings)
+    share_arenas()
     service = Service(settings)
     try:
         serve(service, quiet=args.quiet)

@@ -22,7 +22,7 @@ from sam2_engine.errors import FramesError, WeightsUnavailableError
 from .keeping import Addresses, Flights, Recent
 from .settings import Settings
 from .sources import Access, Fetcher, Film, OpenPicture, OpenVideo, Pages, Picture, PictureStore, fetch
-from .turns import Turns
+from .turns import Turns, Urgency
 
 if TYPE_CHECKING:
     from sam2_engine.stored_features import SharedFeatures
@@ -104,7 +104,8 @@ class Engine:
             return self._features
 
     def close(self) -> None:
-        """Write encoded pictures that wait to be written."""
+        """Write encoded pictures that wait to be written; nothing can be computed any more."""
+        self.turns.close()
         if self._features is not None:
             self._features.close()
 
@@ -117,7 +118,7 @@ class Engine:
         if settings.compute_threads is not None:
             torch.set_num_threads(settings.compute_threads)
         tracker = load_tracker(settings.model, device=None if settings.device == "auto" else settings.device)
-        _warm_up(tracker)
+        self.turns.run(lambda: _warm_up(tracker), Urgency.STEP)
         return tracker
 
     def _weights_digest(self) -> str | None:

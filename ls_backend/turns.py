@@ -6,10 +6,16 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from enum import IntEnum
+from typing import TypeVar
 
 from sam2_engine.errors import EngineError
+
+
+T = TypeVar("T")
 
 
 class BusyError(EngineError, RuntimeError):
@@ -44,6 +50,7 @@ class Turns:
         self._numbers = itertools.count()
         self._is_taken = False
         self._changed = threading.Condition(threading.RLock())
+        self._device = ThreadPoolExecutor(1, "device")
 
     @property
     def waiting(self) -> int:
@@ -71,6 +78,19 @@ class Turns:
             yield
         finally:
             self._give_back()
+
+    def run(self, work: Callable[[], T], urgency: Urgency, is_stale: Callable[[], bool] | None = None) -> T:
+        """Wait for the device and let it work; gives what the work gives, and raises what it, or `turn`, raises.
+
+        All work is done in one thread: libraries keep memory and threads of their own for every thread that computes,
+        and a server has dozens. `work` must not ask for turns.
+        """
+        with self.turn(urgency, is_stale):
+            return self._device.submit(copy_context().run, work).result()
+
+    def close(self) -> None:
+        """End the thread; nothing can be run any more."""
+        self._device.shutdown()
 
     def check_room(self) -> None:
         """Raises `BusyError` where a click would be refused; what takes longer asks this once, before it begins."""

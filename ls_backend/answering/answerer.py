@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sam2_engine.errors import EngineError, PromptError
@@ -289,8 +290,7 @@ class Answerer:
             for page in range(min(len(urls), num_pages)):
                 work = self.store.open(urls, page, ask.access)
                 _ = work.pages.span
-                with self.engine.turns.turn(urgency):
-                    work.walker.encode(page)
+                self.engine.turns.run(partial(work.walker.encode, page), urgency)
         for video in ask.config.videos if urgency is Urgency.AHEAD else ():
             # Which frames will be asked for is not known, nor how many Label Studio counts.
             self.store.film(ask.url(video), ask.access)

@@ -122,8 +122,9 @@ class PagesAnswer:
             logger.info("%s on page %d has negative clicks only; it is left out", one.obj, one.frame)
             return None
         self._work.pages[one.frame]
-        with self._turns.turn(self._urgency, self._is_stale):
-            return self._work.walker.answer(one.frame, steps, base, around)
+        return self._turns.run(
+            lambda: self._work.walker.answer(one.frame, steps, base, around), self._urgency, self._is_stale
+        )
 
     def _tracked_to(
         self, one: ObjectPrompts, elsewhere: Found, limits: Limits
@@ -176,8 +177,7 @@ class PagesAnswer:
             try:
                 # Fetched before it is this request's turn.
                 self._work.pages[page]
-                with self._turns.turn(Urgency.STEP, self._is_stale):
-                    stride = next(walk, None)
+                stride = self._turns.run(lambda: next(walk, None), Urgency.STEP, self._is_stale)
             except SupersededError:
                 raise
             except EngineError as error:

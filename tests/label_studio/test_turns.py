@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 
 import pytest
 
@@ -97,6 +99,30 @@ def test_who_has_the_device_lets_the_urgent_pass_only() -> None:
     for thread in threads:
         thread.join()
     assert order == ["click", "batch", "ahead"]
+
+
+def test_all_work_is_done_in_one_thread_and_knows_whose_it_is() -> None:
+    turns, whose = Turns(100), ContextVar("whose", default=0)
+
+    def work(number: int) -> tuple[int, int, int]:
+        whose.set(number)
+        return number, *turns.run(lambda: (whose.get(), threading.get_ident()), Urgency.CLICK)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(work, range(40)))
+    assert all(asked == known for asked, known, _ in found)
+    assert len({thread for _, _, thread in found}) == 1
+    turns.close()
+
+
+def test_work_raises_what_it_raises_and_is_not_begun_where_it_is_stale() -> None:
+    turns = Turns(1)
+    with pytest.raises(ZeroDivisionError):
+        turns.run(lambda: 1 // 0, Urgency.CLICK)
+    with pytest.raises(SupersededError):
+        turns.run(lambda: pytest.fail("begun"), Urgency.CLICK, lambda: True)
+    assert turns.run(lambda: 1, Urgency.CLICK) == 1
+    turns.close()
 
 
 def test_an_error_gives_the_device_back() -> None:
