@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from sam2_engine.errors import EngineError
 
-
 T = TypeVar("T")
 
 
