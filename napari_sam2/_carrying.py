@@ -63,6 +63,8 @@ def seed(desk: Desk, run: Run, ids: Sequence[int], start: Position, goal: Positi
             span=picture.span,
             cleaning=Cleaning(chosen.max_hole_area, chosen.max_island_area, chosen.exclusive),
             window=chosen.window,
+            # Two planes at a time: nothing that is worth a place on the disk.
+            budget=replace(desk.budget, folder=None),
         )
         found.update({number(obj): (frame, one) for obj, one in answers.items()})
     stamp, overwrite = desk.state.next_stamp, desk.settings.overlap == "overwrite"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from sam2_engine.budget import Budget
 from sam2_engine.errors import SessionFileError
 
 from ._autosave import hold_file, recoverable
@@ -45,6 +46,7 @@ class Controller:
     tracker : the model, or a function that loads it when it is first needed, in the thread that computes
     settings : see `ControllerSettings`
     model_name : kept in project files
+    budget : how much may be kept beside the masks; a part of what is free on this machine when not given
 
     Notes
     -----
@@ -58,8 +60,9 @@ class Controller:
         *,
         settings: ControllerSettings | None = None,
         model_name: str = "default",
+        budget: Budget | None = None,
     ) -> None:
-        self.desk = Desk(picture, tracker, settings or ControllerSettings(), model_name)
+        self.desk = Desk(picture, tracker, settings or ControllerSettings(), model_name, budget or Budget())
         self._take_signals()
         self.undo, self.redo = self.desk.undo, self.desk.redo
         self._take_objects(Editor(self.desk))
@@ -79,6 +82,7 @@ class Controller:
         *,
         settings: ControllerSettings | None = None,
         model_name: str | None = None,
+        budget: Budget | None = None,
     ) -> Self:
         """Open a project file, or what `autosave` left, on the picture it was made on.
 
@@ -99,7 +103,8 @@ class Controller:
             project = read_project(path)
             check_picture(project, picture, path)
             chosen = settings or project.settings
-            opened = cls(picture, tracker, settings=chosen, model_name=model_name or project.model_name)
+            name = model_name or project.model_name
+            opened = cls(picture, tracker, settings=chosen, model_name=name, budget=budget)
         except BaseException:
             held.release()
             raise

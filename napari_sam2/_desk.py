@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sam2_engine.budget import Budget
 from sam2_engine.errors import SessionError
 
 from ._history import History
@@ -51,21 +52,28 @@ class Desk:
     """What all parts of a `Controller` work on: state, history, model and signals; parameters as there."""
 
     def __init__(
-        self, picture: Picture, tracker: Tracker | MakeTracker, settings: ControllerSettings, model_name: str
+        self,
+        picture: Picture,
+        tracker: Tracker | MakeTracker,
+        settings: ControllerSettings,
+        model_name: str,
+        budget: Budget,
     ) -> None:
         self._picture = picture
         self._settings = settings
         self.model_name = model_name
         self._state = State().did("begin", **self._choices())
         self._saved = self._state
-        self._history = History(settings.undo_steps, settings.undo_bytes)
+        self.budget = budget
+        shares = budget.shares
+        self._history = History(settings.undo_steps, min(settings.undo_bytes, shares.history + shares.masks))
         self.news = News()
         self._lock = threading.RLock()
         self._is_stroke_open = False
         self._runs: list[str] = []
         self._harmless: set[str] = set()
         self._progress: Progress | None = None
-        self.walkers = Walkers(tracker)
+        self.walkers = Walkers(tracker, budget)
         self.position: tuple[int, ...] = picture.positions[0]
         """Where something was said last, on the fixed axes."""
 

@@ -119,8 +119,7 @@ class ControllerSettings:
     patience : frames without the object after which propagation gives it up; 0 never does
     max_hole_area, max_island_area : cells of the mask grid, see `sam2_engine.Session`
     window : how objects are looked at, see `sam2_engine.Session`
-    undo_steps, undo_bytes : how much can be undone
-    feature_bytes : what the features of recent planes may take
+    undo_steps, undo_bytes : how much can be undone at most
     """
 
     overlap: Literal["keep", "overwrite"] = "keep"
@@ -131,7 +130,6 @@ class ControllerSettings:
     window: WindowChoice = None
     undo_steps: int = 100
     undo_bytes: int = 512 * 2**20
-    feature_bytes: int = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)

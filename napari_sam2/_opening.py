@@ -14,7 +14,7 @@ from sam2_engine.errors import EngineError
 from ._copies import Copies
 from ._objects import Progress
 from ._picture_source import PictureChoice, picture_of
-from ._settings import Settings
+from ._settings import Settings, budget_of
 from ._work import Work
 from ._worker import Job, Urgency, Worker
 
@@ -110,7 +110,7 @@ class Opener(QObject):  # type: ignore[misc]
 
             yield Progress(0, 0, None, "reading")
             try:
-                return Controller.open(path, picture, tracker)
+                return Controller.open(path, picture, tracker, budget=budget_of(self._settings))
             except BaseException:
                 self._is_reading = False
                 raise
@@ -229,7 +229,8 @@ class Opener(QObject):  # type: ignore[misc]
 
         settings = ControllerSettings(patience=int(self._settings["propagation.patience"]))
         tracker = self._tracker_of(weights, device)
-        return Controller(picture_of(choice), tracker, settings=settings, model_name=weights)
+        budget = budget_of(self._settings)
+        return Controller(picture_of(choice), tracker, settings=settings, model_name=weights, budget=budget)
 
     def _tracker_of(self, weights: str, device: str) -> Callable[[], Tracker]:
         """Loads a model when it is called, in the thread that computes; every model once."""

@@ -11,7 +11,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +192,18 @@ def _project(read: Callable[[str], bytes], path: Path) -> Project:
     return Project(
         state,
         content["picture"],
-        ControllerSettings(**content["settings"]),
+        _settings(content["settings"]),
         content["model"]["name"],
         content["model"]["weights"],
         tuple(content["position"]),
         float(content["saved_at"]),
     )
+
+
+def _settings(content: Mapping[str, Any]) -> ControllerSettings:
+    """What was chosen; what later versions took out of it is passed over."""
+    known = {one.name for one in fields(ControllerSettings)}
+    return ControllerSettings(**{name: value for name, value in content.items() if name in known})
 
 
 def check_picture(project: Project, picture: Picture, path: str | os.PathLike[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from sam2_engine.budget import Budget
 from sam2_engine.errors import SessionFileError
 from sam2_engine.legs import Leg
 from sam2_engine.prompts import ObjectId
@@ -24,13 +25,14 @@ Values = Mapping[str, Any]
 
 
 def replay_steps(
-    project: Project, picture: Picture, tracker: Tracker | LoadTracker
+    project: Project, picture: Picture, tracker: Tracker | LoadTracker, *, budget: Budget | None = None
 ) -> Generator[Progress, None, Controller]:
     """Do again all that a project's journal tells, on the picture it was made on.
 
     Parameters
     ----------
     tracker : the model to use throughout, or what loads the model of a name, where several were used
+    budget : how much may be kept on the way
 
     Returns
     -------
@@ -42,7 +44,8 @@ def replay_steps(
         The journal tells of something unknown.
     """
     chosen = replace(project.settings, undo_steps=1)
-    controller = Controller(picture, tracker if isinstance(tracker, Tracker) else lambda: tracker(project.model_name))
+    load = tracker if isinstance(tracker, Tracker) else lambda: tracker(project.model_name)
+    controller = Controller(picture, load, budget=budget)
     controller.use_settings(chosen)
     for done, action in enumerate(project.journal):
         if action.name not in _DEEDS:

@@ -14,6 +14,7 @@ from sam2_engine.errors import MissingDependencyError, SessionFileError
 from sam2_engine.replaying import LoadTracker, Replayed
 
 if TYPE_CHECKING:
+    from sam2_engine.budget import Budget
     from sam2_engine.tracking import Tracker
 
     from ._objects import Progress
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def replay(
-    project: Path, load_tracker: LoadTracker, *, images: Sequence[Path] = (), model: str | None = None
+    project: Path,
+    load_tracker: LoadTracker,
+    *,
+    images: Sequence[Path] = (),
+    model: str | None = None,
+    budget: Budget | None = None,
 ) -> Generator[Progress, None, Replayed]:
     """Do a project again; see `sam2_engine.replaying.Replay`.
 
@@ -53,7 +59,7 @@ def replay(
         used[name] = load_tracker(name)
         return used[name]
 
-    controller = yield from replay_steps(content, picture, load if model is None else load(model))
+    controller = yield from replay_steps(content, picture, load if model is None else load(model), budget=budget)
     return _result(content, picture, controller.state, used)
 
 

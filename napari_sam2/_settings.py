@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2_engine.atomic import write_json
+from sam2_engine.budget import LEAST_MB, Budget, default_folder
 
 from ._key_table import ACTIONS
 
@@ -29,9 +30,19 @@ DEFAULTS: Mapping[str, bool | int | str] = {
     "prompting.while_running": "answer in between",
     "propagation.patience": 5,
     "saving.autosave_seconds": 5,
+    "memory.memory_mb": 0,
+    "memory.keep_on_disk": True,
+    "memory.disk_mb": 0,
     **{f"keys.{action.name}": action.key for action in ACTIONS},
 }
 """``section.name`` → default of every setting."""
+
+
+def budget_of(settings: Settings) -> Budget:
+    """How much may be kept of a picture; 0 stands for what is found to be right on this machine."""
+    folder = default_folder() if settings["memory.keep_on_disk"] else None
+    memory_mb, disk_mb = int(settings["memory.memory_mb"]), int(settings["memory.disk_mb"])
+    return Budget(max(memory_mb, LEAST_MB) if memory_mb else None, disk_mb or None, folder)
 
 
 class Settings:

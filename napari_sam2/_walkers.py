@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sam2_engine.budget import LEAST_MB, Budget
+
 if TYPE_CHECKING:
+    from sam2_engine.stored_features import SharedFeatures
     from sam2_engine.tracking import Tracker
     from sam2_engine.walking import Walker
 
@@ -26,13 +30,16 @@ class Walkers:
     Parameters
     ----------
     tracker : the model, or a function that loads it, in the thread that first needs it
+    budget : what features and memories may take
 
     Notes
     -----
     May be used from several threads. The engine, which takes seconds to come in, is imported with the first use.
     """
 
-    def __init__(self, tracker: Tracker | MakeTracker) -> None:
+    def __init__(self, tracker: Tracker | MakeTracker, budget: Budget) -> None:
+        self._budget = budget
+        self._features: SharedFeatures | None = None
         self._lock = threading.RLock()
         self._walkers: OrderedDict[tuple[int, ...], Walker] = OrderedDict()
         self._tracker: Tracker | None = None
@@ -43,7 +50,7 @@ class Walkers:
         """Go on with another model."""
         with self._lock:
             self._tracker, self._load = (None, tracker) if callable(tracker) else (tracker, None)
-            self._walkers.clear()
+            self.forget()
 
     @property
     def is_loaded(self) -> bool:
@@ -73,17 +80,23 @@ class Walkers:
     def at(self, position: tuple[int, ...], picture: Picture, settings: ControllerSettings) -> Walker:
         """Finds objects on the frames at a position."""
         from sam2_engine.deciding import Cleaning
+        from sam2_engine.kept_features import open_features
+        from sam2_engine.looking import rule_for
         from sam2_engine.walking import Walker
 
         tracker = self.tracker()
         with self._lock:
+            if self._features is None:
+                whole = rule_for(tracker.config, settings.window) is None
+                self._features = open_features(tracker, self._budget, whole=whole)
             if position not in self._walkers:
                 cleaning = Cleaning(settings.max_hole_area, settings.max_island_area, settings.exclusive)
                 self._walkers[position] = Walker(
                     picture.frames(position),
                     tracker,
                     cleaning=cleaning,
-                    feature_bytes=settings.feature_bytes,
+                    budget=self._part,
+                    features=self._features,
                     window=settings.window,
                     # Colours are channels here more often than those of a film.
                     follow="memory",
@@ -97,3 +110,10 @@ class Walkers:
         """Encode anew from now on."""
         with self._lock:
             self._walkers.clear()
+            # What waits to be stored is stored all the same.
+            self._features = None
+
+    @property
+    def _part(self) -> Budget:
+        """What each walker may take beside the features, which they share."""
+        return replace(self._budget, memory_mb=max((self._budget.memory_mb or 0) / MAX_WALKERS, LEAST_MB))

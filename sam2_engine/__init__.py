@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .budget import Budget
     from .frames import LiveFrames, open_frames
     from .opening import load_tracker, open_session
     from .outputs import FrameMasks
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Box": "prompts",
+    "Budget": "budget",
     "Click": "prompts",
     "FrameMasks": "outputs",
     "LiveFrames": "frames",
@@ -40,6 +42,7 @@ _HOMES = {
 
 __all__ = [
     "Box",
+    "Budget",
     "Click",
     "FrameMasks",
     "LiveFrames",

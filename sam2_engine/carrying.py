@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .budget import Budget
 from .deciding import Cleaning
 from .errors import ShapeError
 from .legs import Leg
@@ -58,6 +59,7 @@ def carry_plane(
     span: Range | None = None,
     cleaning: Cleaning | None = None,
     window: WindowChoice = None,
+    budget: Budget | None = None,
 ) -> dict[ObjectId, Answer]:
     """Masks of objects on one plane → on the same plane of another volume.
 
@@ -66,7 +68,7 @@ def carry_plane(
     before, after : the plane in both volumes, ``[H, W]`` or ``[H, W, 3]``
     patches : object → mask on `before`, not empty
     span : black and white of the pictures, found in them when not given
-    cleaning, window : as in `sam2_engine.walking.Walker`
+    cleaning, window, budget : as in `sam2_engine.walking.Walker`
 
     Raises
     ------
@@ -75,7 +77,8 @@ def carry_plane(
     """
     if before.shape != after.shape:
         raise ShapeError(f"both planes need one shape, got {before.shape} and {after.shape}")
-    walker = Walker(_TwoPlanes((before, after), span), tracker, cleaning=cleaning, window=window, follow="memory")
+    frames = _TwoPlanes((before, after), span)
+    walker = Walker(frames, tracker, cleaning=cleaning, window=window, budget=budget, follow="memory")
     legs = [Leg(obj, 1, 1, 1) for obj in patches]
     strides = walker.walk(legs, dict.fromkeys(patches, (0,)), lambda obj, frame: patches[obj] if frame == 0 else None)
     return {obj: found for stride in strides for obj, found in stride.found.items()}

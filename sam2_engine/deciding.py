@@ -5,8 +5,9 @@ The computing half of `Session`: it holds frames, features and the tracker, and 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+import itertools
+import threading
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,22 +15,30 @@ import torch
 from torch import Tensor
 
 from . import cleanup
+from .budget import Budget
 from .config import Follow
-from .features import MAX_WHOLE_FRAMES, MAX_WINDOWS, FeatureCache, FeatureRows
+from .features import FeatureRows
 from .frames import Frames, LiveFrames
 from .geometry import Resize, Window, move_logits
+from .kept_features import content_name, open_features
 from .looking import Known, Looker
 from .memory import Direction, MemoryEntry, MemoryPlan
 from .outputs import ImageFeatures
+from .pipeline import made_ahead
 from .pixels import Range, sequence_range
 from .prompts import ObjectId, Prompts
+from .recent import Recent
 from .reprompting import asked_anew, check_follow, is_coloured
+from .stored_features import SharedFeatures
 from .track import Track
 from .tracking import Tracker
 from .windows import WindowRule
 
 MAX_PICTURES = 4
 """Frames whose pixels are kept: reading one may take longer than looking at it again."""
+
+_SEQUENCES = itertools.count()
+"""Numbers that tell sequences apart that share features in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +67,9 @@ class FrameDecider:
     ----------
     frames : of the sequence
     tracker : model and placement
-    feature_bytes : memory that the features of recent frames may take
+    budget : what features and pixels may take; that of this machine when not given
     rule : how windows are laid around objects; None looks at whole frames
-    features : where features come from instead of a cache of its own
+    features : where features come from: kept for several sequences, or for this one, whose frames have names there
     follow : how objects are followed; as `ModelConfig.colour_follow` says when not given
     """
 
@@ -68,19 +77,28 @@ class FrameDecider:
         self,
         frames: Frames,
         tracker: Tracker,
-        feature_bytes: int,
+        budget: Budget | None = None,
         rule: WindowRule | None = None,
-        features: FeatureRows | None = None,
+        features: SharedFeatures | FeatureRows | None = None,
         follow: Follow | None = None,
     ) -> None:
         self.frames = frames
         self.tracker = tracker
         self.rule = rule
-        own = FeatureCache(feature_bytes, MAX_WINDOWS if rule else MAX_WHOLE_FRAMES)
-        self._features: FeatureRows = own if features is None else features
+        budget = budget or Budget()
+        found = open_features(tracker, budget, whole=rule is None) if features is None else features
+        self._own = found if features is None and isinstance(found, SharedFeatures) else None
+        self._features: FeatureRows = self._named(found) if isinstance(found, SharedFeatures) else found
         self._follow = check_follow(follow)
         self._span: Range | None = None
-        self._pictures: OrderedDict[int, Any] = OrderedDict()
+        self._pictures: Recent[int, Any] = Recent(budget.shares.pixels, _nbytes, max_entries=MAX_PICTURES)
+        self._prepared: dict[int, Tensor] = {}
+        self._reading = threading.RLock()
+
+    def close(self) -> None:
+        """Wait until features that are to outlive the process are stored, where they are this sequence's own."""
+        if self._own is not None:
+            self._own.close()
 
     def looker(self, frame: int) -> Looker:
         """Looks at a frame through features from the cache."""
@@ -93,21 +111,65 @@ class FrameDecider:
 
     def picture(self, frame: int) -> Any:
         """A frame's pixels, kept for a while; the first call also looks at what is black and white."""
-        if self._span is None:
-            self._span = sequence_range(self.frames, self.tracker.config.contrast)
-        if frame not in self._pictures:
-            self._pictures[frame] = self.frames[frame]
-        self._pictures.move_to_end(frame)
-        while len(self._pictures) > MAX_PICTURES:
-            self._pictures.popitem(last=False)
-        return self._pictures[frame]
+        with self._reading:
+            if self._span is None:
+                self._span = sequence_range(self.frames, self.tracker.config.contrast)
+            known = self._pictures.get(frame)
+            return self._pictures.put(frame, self.frames[frame]) if known is None else known
+
+    def ahead(self, order: Iterable[int]) -> Generator[int, None, None]:
+        """Frames in order; while the caller works on one, the next is read and made ready. Close it to stop that."""
+        line = made_ahead(order, self._make_ready, self._depth())
+        try:
+            for frame, _ in line:
+                yield frame
+                self._prepared.pop(frame, None)
+        finally:
+            line.close()
+            self._prepared.clear()
+
+    def _depth(self) -> int:
+        """Frames to make ready ahead: the one at hand, the one that waits and the one that is read need room."""
+        return 1 if 3 * self._frame_bytes() <= self._pictures.max_bytes else 0
+
+    def _frame_bytes(self) -> int:
+        """Bytes of a frame's pixels, as far as they are known before it is read."""
+        height, width = self.frames.size
+        return max(self._pictures.nbytes // max(len(self._pictures), 1), height * width)
+
+    def _make_ready(self, frame: int) -> None:
+        """Bring here what deciding on a frame begins with: its features, else its pixels, as the model takes them."""
+        if self.rule is not None:
+            self.picture(frame)
+        elif not self._features.bring(frame, None):
+            picture = self.picture(frame)
+            with self.tracker.placement.active():
+                self._prepared[frame] = self.tracker.pixels([picture], [self._span])
 
     def _encode(self, frame: int, windows: Sequence[Window | None]) -> ImageFeatures:
-        picture = self.picture(frame)
         if windows[0] is None:
-            return self.tracker.encode([picture], [self._span])
+            prepared = self._prepared.pop(frame, None)
+            if prepared is not None:
+                return self.tracker.model.encode_image(prepared)
+            return self.tracker.encode([self.picture(frame)], [self._span])
+        picture = self.picture(frame)
         assert self._span is not None, "a frame that was read has a range"
         return self.tracker.encode_windows(picture, self._span, windows)
+
+    def _named(self, features: SharedFeatures) -> FeatureRows:
+        """Features under names of this sequence's frames: by content where others can find them, else by number."""
+        if features.folder is None:
+            sequence = next(_SEQUENCES)
+            return features.of(lambda frame: f"{sequence}|{frame}")
+        names: dict[int, str] = {}
+
+        def name(frame: int) -> str:
+            if frame not in names:
+                picture = self.picture(frame)
+                names[frame] = content_name(picture, self._span)
+            return names[frame]
+
+        return features.of(name)
 
     @property
     def looks_back(self) -> bool:
@@ -273,3 +335,8 @@ def _moved(entry: MemoryEntry, window: Window | None) -> Tensor:
     if entry.window is None or window is None:
         return entry.logits
     return move_logits(entry.logits, entry.window, window)
+
+
+def _nbytes(picture: Any) -> int:
+    """Bytes of pixels, roughly where they are no array."""
+    return int(getattr(picture, "nbytes", 0))

@@ -97,15 +97,14 @@ class Behind:
 
     Notes
     -----
-    After an error, jobs that wait are left undone; the next `do`, `wait` or `close` raises it. Use it in a ``with``
-    block, whose end waits for all jobs; after an error in the block, what waits is left undone.
+    After an error in a job, those that wait are left undone; the next `do`, `wait` or `close` raises it. Use it in a
+    ``with`` block, whose end waits for all jobs, whatever ended it.
     """
 
     def __init__(self, depth: int = DEPTH) -> None:
         self._waiting: queue.Queue[Callable[[], object] | None] = queue.Queue(depth)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        self._is_given_up = False
 
     def do(self, job: Callable[[], object]) -> None:
         """Have a job done soon."""
@@ -132,22 +131,18 @@ class Behind:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if error is None:
-            self.close()
-            return
-        self._is_given_up = True
         try:
             self.close()
         except Exception as further:
+            if error is None:
+                raise
             error.add_note(f"what was to be put away failed too: {further}")
-        finally:
-            self._is_given_up = False
 
     def _work(self) -> None:
         while True:
             job = self._waiting.get()
             try:
-                if job is not None and self._error is None and not self._is_given_up:
+                if job is not None and self._error is None:
                     job()
             except BaseException as error:  # of any kind: it is raised again in the caller's thread
                 self._error = error

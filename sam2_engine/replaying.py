@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .budget import Budget
 from .errors import MissingDependencyError
 from .export.spaces import ImageSpace, Progress, label_planes
 from .tracking import Tracker
@@ -67,11 +68,17 @@ class Replay(Protocol):
     """Does again what a project tells.
 
     The generator's return value is the result; closing it stops. `images` take the place of the picture's own paths,
-    `model` that of the weights' name.
+    `model` that of the weights' name; `budget` says how much may be kept on the way.
     """
 
     def __call__(
-        self, project: Path, load_tracker: LoadTracker, *, images: Sequence[Path] = (), model: str | None = None
+        self,
+        project: Path,
+        load_tracker: LoadTracker,
+        *,
+        images: Sequence[Path] = (),
+        model: str | None = None,
+        budget: Budget | None = None,
     ) -> Generator[Step, None, Replayed]: ...
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SessionFileError
+from .kept_masks import PackedMask
 from .prompts import ObjectId
-from .track import PackedMask
 
 FORMAT = 1
 """Newest format of session files."""

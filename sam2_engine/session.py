@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -19,22 +20,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import cleanup
+from .budget import Budget
 from .config import Follow
 from .deciding import Cleaning, FrameDecider
 from .errors import FramesError, PromptError, SessionError, UnknownObjectError
 from .frames import Frames, LiveFrames, open_frames
 from .geometry import check_prompts
 from .history import History
+from .kept_masks import KeptMasks, MaskShelf, PackedMask
 from .looking import WindowChoice, rule_for
 from .memory import Direction, MemoryEntry, MemoryPolicy
+from .memory_room import MemoryRoom
 from .outputs import FrameMasks
+from .passed import Passed
+from .pipeline import Behind
 from .prompts import ObjectId, Prompts
-from .track import PackedMask, Track
+from .stored_features import SharedFeatures
+from .track import Track
 from .tracking import ABSENT_LOGIT, Tracker
 
 Way = Literal["forward", "backward", "both"]
 
-FEATURE_BYTES = 256 * 2**20
+CHECKED_EVERY = 16
+"""Frames between two looks at what the history holds, while objects are tracked."""
 
 
 class Session:
@@ -50,7 +58,9 @@ class Session:
         model pixels wide) are removed from what is handed out; 0 changes nothing
     corrections_stay : a frame that is prompted after it was tracked becomes a prompted frame. False gives the published
         default, which loses the correction at the next propagation
-    feature_bytes : how much memory the features of recent frames may take
+    budget : how much may be kept, in memory and in a folder; a part of what is free here when not given, and no folder
+    features : where features come from that several sessions share, see `sam2_engine.kept_features.open_features`; of
+        this one alone, within the budget, when not given
     window : ``auto`` looks at each object through a window around it, ``whole`` at whole frames; as the model was
         trained when not given
     follow : ``memory`` as SAM 2 does; ``box`` prompts every frame anew with the box of the mask before, and lets memory
@@ -63,6 +73,10 @@ class Session:
         The frames cannot be read, or there are none and they are not live.
     SessionError
         No such way to follow.
+
+    Notes
+    -----
+    While a frame is computed, the next one is read and the masks of the one before are packed, in threads of their own.
     """
 
     def __init__(
@@ -75,7 +89,8 @@ class Session:
         max_hole_area: int = 0,
         max_island_area: int = 0,
         corrections_stay: bool = True,
-        feature_bytes: int = FEATURE_BYTES,
+        budget: Budget | None = None,
+        features: SharedFeatures | None = None,
         window: WindowChoice = None,
         follow: Follow | None = None,
     ) -> None:
@@ -85,12 +100,29 @@ class Session:
         self.corrections_stay = corrections_stay
         self._make_policy = policy or tracker.default_policy
         self._tracks: dict[ObjectId, Track] = {}
-        self._history = History()
-        self._decider = FrameDecider(
-            self.frames, tracker, feature_bytes, rule_for(tracker.config, window), follow=follow
-        )
+        self.budget = budget or Budget()
+        shares = self.budget.shares
+        self.shelf = MaskShelf(shares.masks)
+        self._history = History(max_bytes=shares.history)
+        self._room = MemoryRoom(shares.memories)
+        rule = rule_for(tracker.config, window)
+        self._decider = FrameDecider(self.frames, tracker, self.budget, rule, features, follow)
+        self._packing = Behind()
         self._lock = threading.RLock()
         self._propagating = False
+
+    def close(self) -> None:
+        """Wait until features that are to outlive the process are stored. The session can still be used.
+
+        Not needed where the process ends by itself.
+        """
+        self._decider.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # What is there
 
@@ -120,6 +152,7 @@ class Session:
     def masks(self, frame: int) -> FrameMasks:
         """What is known of a frame now; objects that never reached it are left out."""
         self._check_frame(frame)
+        self._packing.wait()
         with self._lock:
             known = {obj: track.masks[frame] for obj, track in self._tracks.items() if frame in track.masks}
         masks = {obj: packed.unpack() for obj, packed in known.items()}
@@ -127,6 +160,7 @@ class Session:
 
     def scores(self, obj: ObjectId) -> Mapping[int, float]:
         """Frame → score of an object, for every frame it has a mask on."""
+        self._packing.wait()
         with self._lock:
             return {frame: packed.score for frame, packed in sorted(self._track(obj).masks.items())}
 
@@ -160,7 +194,11 @@ class Session:
         with self._editing():
             self._check_frame(frame)
             self._check_prompts(prompts)
-            track = self._tracks[obj].copy() if obj in self._tracks else Track(self._make_policy())
+            track = (
+                self._tracks[obj].copy()
+                if obj in self._tracks
+                else Track(self._make_policy(), masks=self.shelf.masks())
+            )
             if from_scratch is None:
                 from_scratch = not _extends(track.prompts.get(frame), prompts)
             entry = self._decider.answer(track, frame, prompts, from_scratch=from_scratch)
@@ -196,6 +234,7 @@ class Session:
         with self._editing():
             earlier = self._history.undo(self._tracks)
             self._tracks = self._tracks if earlier is None else earlier
+            self._history.shrink(self._tracks)
             return earlier is not None
 
     def redo(self) -> bool:
@@ -203,6 +242,7 @@ class Session:
         with self._editing():
             later = self._history.redo(self._tracks)
             self._tracks = self._tracks if later is None else later
+            self._history.shrink(self._tracks)
             return later is not None
 
     def append(self, image: NDArray[Any]) -> int:
@@ -249,15 +289,16 @@ class Session:
         """
         directions: tuple[Direction, ...] = (1, -1) if way == "both" else ((1,) if way == "forward" else (-1,))
         chosen = None if objects is None else tuple(objects)
-        seen: set[tuple[int, ObjectId]] = set()
+        seen: dict[ObjectId, Passed] = {}
         for direction in directions:
             for frame, entries in self.steps(direction, start=start, max_frames=max_frames, objects=chosen):
                 masks = self._hand_out(frame, entries)
                 # Going back over prompted frames tells nothing new, unless an object was prompted after them only.
-                new = {(frame, obj) for obj in entries} - seen
+                new = [obj for obj in entries if way != "both" or frame not in seen.setdefault(obj, Passed())]
                 if new or way != "both":
                     yield masks
-                seen |= new
+                for obj in new if way == "both" else ():
+                    seen[obj][frame] = direction
 
     def steps(
         self,
@@ -286,13 +327,16 @@ class Session:
         try:
             with self._lock:
                 self.settle(prompted)
-            for frame in order:
-                with self._lock:
-                    active = [o for o in prompted if not anchored or self._tracks[o].reaches(frame, direction)]
-                    entries = self._decider.step(frame, direction, {obj: self._tracks[obj] for obj in active})
-                yield frame, entries
+            with closing(self._decider.ahead(order)) as line, self._packing:
+                for frame in line:
+                    with self._lock:
+                        active = [o for o in prompted if not anchored or self._tracks[o].reaches(frame, direction)]
+                        entries = self._decider.step(frame, direction, {obj: self._tracks[obj] for obj in active})
+                        self._make_room(frame)
+                    yield frame, entries
         finally:
             self._propagating = False
+            self._history.shrink(self._tracks)
 
     def settle(self, objects: Iterable[ObjectId] | None = None) -> None:
         """Turn the answers to prompts into memories; `propagate` does so by itself."""
@@ -305,6 +349,7 @@ class Session:
         """Write objects, prompts, masks and memories to one file, whole or not at all. See `session_file`."""
         from .session_file import write_session
 
+        self._packing.wait()
         with self._lock:
             write_session(self, Path(path))
 
@@ -332,14 +377,24 @@ class Session:
         self, frame: int, entries: Mapping[ObjectId, MemoryEntry], logits: Mapping[ObjectId, Tensor]
     ) -> FrameMasks:
         """Masks at image size from what `steps` and `image_logits` gave; they are remembered for `masks`."""
-        masks, scores = {}, {}
-        for obj, plane in logits.items():
-            entry = entries[obj]
-            masks[obj] = cleanup.threshold(plane)[0, 0].cpu().numpy()
-            scores[obj] = entry.iou * float(entry.object_score.sigmoid())
-            with self._lock:
-                self._tracks[obj].masks[frame] = PackedMask.pack(masks[obj], scores[obj])
-        return FrameMasks(frame, masks, scores)
+        masks = {obj: cleanup.threshold(plane)[0, 0].cpu().numpy() for obj, plane in logits.items()}
+        scores = {obj: entries[obj].iou * float(entries[obj].object_score.sigmoid()) for obj in logits}
+        found = FrameMasks(frame, masks, scores)
+        with self._lock:
+            kept = {obj: self._tracks[obj].masks for obj in masks}
+        if self._propagating:
+            # Who gets the masks may write on them, while they wait to be packed.
+            mine = FrameMasks(frame, {obj: mask.copy() for obj, mask in masks.items()}, scores)
+            self._packing.do(partial(_pack, mine, kept))
+        else:
+            _pack(found, kept)
+        return found
+
+    def _make_room(self, frame: int) -> None:
+        """Keep memories and history within the budget."""
+        self._room.make(self._tracks.values(), frame)
+        if frame % CHECKED_EVERY == 0:
+            self._history.shrink(self._tracks)
 
     def known_logits(self, frame: int) -> Tensor:
         """Mask logits ``[N, 1, H, W]`` of all N objects on a frame, `ABSENT_LOGIT` where one is not known there."""
@@ -369,6 +424,9 @@ class Session:
         if max_frames is not None:
             last = min(last, start + max_frames) if direction == 1 else max(last, start - max_frames)
         return range(start, last + direction, direction)
+
+    def _new_track(self) -> Track:
+        return Track(self._make_policy(), masks=self.shelf.masks())
 
     def _track(self, obj: ObjectId) -> Track:
         if obj not in self._tracks:
@@ -401,3 +459,9 @@ def _extends(before: Prompts | None, now: Prompts) -> bool:
     if before is None or before.mask is not None or now.mask is not None:
         return True
     return before.box in (None, now.box) and now.clicks[: len(before.clicks)] == before.clicks
+
+
+def _pack(found: FrameMasks, kept: Mapping[ObjectId, KeptMasks]) -> None:
+    """Keep the masks of a frame."""
+    for obj, mask in found.masks.items():
+        kept[obj][found.frame] = PackedMask.pack(mask, found.scores[obj])

@@ -23,10 +23,12 @@ from torch import Tensor
 from .atomic import atomic_path
 from .errors import SessionFileError
 from .geometry import Window
+from .kept_masks import PackedMask
 from .memory import MemoryBank, MemoryEntry, MemoryPolicy
+from .passed import Passed
 from .prompts import Box, Click, ObjectId, Prompts
 from .saved_masks import DOCUMENT, FORMAT, MAX_BYTES, check_format, read_packed_mask
-from .track import PackedMask, Track
+from .track import Track
 
 if TYPE_CHECKING:
     from .session import Session
@@ -76,7 +78,7 @@ def read_tracks(path: Path, session: Session, make_policy: Callable[[], MemoryPo
             document = json.loads(archive.read(DOCUMENT))
             _check(document, session, path)
             tensors = read_tensors(archive.read("tensors.safetensors"))
-        return {_id(item["id"]): _track(item, tensors, make_policy()) for item in document["objects"]}
+        return {_id(item["id"]): _track(item, tensors, make_policy(), session) for item in document["objects"]}
     except SessionFileError:
         raise
     except FileNotFoundError as error:
@@ -141,18 +143,20 @@ def _object(index: int, obj: ObjectId, track: Track, tensors: dict[str, Tensor])
     }
 
 
-def _track(item: dict[str, Any], tensors: Mapping[str, Tensor], policy: MemoryPolicy) -> Track:
+def _track(item: dict[str, Any], tensors: Mapping[str, Tensor], policy: MemoryPolicy, session: Session) -> Track:
     def entries(name: str) -> dict[int, MemoryEntry]:
         found = [_read_entry(entry, tensors) for entry in item[name]]
         return {entry.frame: entry for entry in found}
 
+    masks = session.shelf.masks()
+    masks.update({int(frame): read_packed_mask(mask) for frame, mask in item["masks"].items()})
     return Track(
         policy,
         {int(frame): _read_prompts(said) for frame, said in item["prompts"].items()},
         entries("drafts"),
         MemoryBank(entries("prompted"), entries("recent")),
-        {int(frame): direction for frame, direction in item["passed"].items()},
-        {int(frame): read_packed_mask(mask) for frame, mask in item["masks"].items()},
+        Passed({int(frame): direction for frame, direction in item["passed"].items()}),
+        masks,
     )
 
 

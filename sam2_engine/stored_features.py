@@ -59,18 +59,26 @@ class SharedFeatures:
     max_bytes : what may be held in memory; 0 holds nothing
     folder : where features outlive the process
     device : that features are wanted on; memory holds them there too
+    keeps_newest : whether the newest stay even where they alone are larger
 
     Notes
     -----
     May be used from several threads.
     """
 
-    def __init__(self, max_bytes: int, folder: FeatureFolder | None = None, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        folder: FeatureFolder | None = None,
+        device: torch.device | None = None,
+        *,
+        keeps_newest: bool = False,
+    ) -> None:
         self.folder = folder
         self.device = device or torch.device("cpu")
         self.hits = self.hits_on_disk = self.misses = 0
         self._recent: Recent[tuple[str, Window | None], ImageFeatures] = Recent(
-            max_bytes, lambda features: features.nbytes, keeps_newest=False
+            max_bytes, lambda features: features.nbytes, keeps_newest=keeps_newest
         )
         self._lock = threading.Lock()
 

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from .kept_masks import KeptMasks, MaskShelf, PackedMask
 from .memory import Direction, MemoryBank, MemoryEntry, MemoryPolicy
+from .passed import Passed
 from .prompts import Prompts
 
+__all__ = ["PackedMask", "Track"]
 
-@dataclass(frozen=True, slots=True)
-class PackedMask:
-    """A mask at image size in a few hundred bytes, with its score.
-
-    Attributes
-    ----------
-    size : (height, width)
-    bits : compressed rows of bits
-    score : 0 to 1, as in `FrameMasks`
-    """
-
-    size: tuple[int, int]
-    bits: bytes
-    score: float
-
-    @classmethod
-    def pack(cls, mask: NDArray[np.bool_], score: float) -> PackedMask:
-        """Keep a mask ``[H, W]``."""
-        return cls((mask.shape[0], mask.shape[1]), zlib.compress(np.packbits(mask).tobytes(), level=1), score)
-
-    def unpack(self) -> NDArray[np.bool_]:
-        """The mask ``[H, W]``, a new array."""
-        height, width = self.size
-        bits = np.frombuffer(zlib.decompress(self.bits), dtype=np.uint8)
-        return np.unpackbits(bits, count=height * width).reshape(height, width).astype(np.bool_)
+NO_LIMIT = 2**63
+"""Of bytes, for tracks that belong to no session."""
 
 
 @dataclass(slots=True)
@@ -58,8 +34,8 @@ class Track:
     prompts: dict[int, Prompts] = field(default_factory=dict)
     drafts: dict[int, MemoryEntry] = field(default_factory=dict)
     bank: MemoryBank = field(default_factory=MemoryBank)
-    passed: dict[int, Direction] = field(default_factory=dict)
-    masks: dict[int, PackedMask] = field(default_factory=dict)
+    passed: Passed = field(default_factory=Passed)
+    masks: KeptMasks = field(default_factory=lambda: MaskShelf(NO_LIMIT).masks())
 
     def copy(self) -> Track:
         """A track of its own; the entries are shared, since nobody changes them."""
@@ -68,8 +44,8 @@ class Track:
             prompts=dict(self.prompts),
             drafts=dict(self.drafts),
             bank=self.bank.copy(),
-            passed=dict(self.passed),
-            masks=dict(self.masks),
+            passed=self.passed.copy(),
+            masks=self.masks.copy(),
         )
 
     def known(self, frame: int) -> MemoryEntry | None:
@@ -100,11 +76,3 @@ class Track:
             self.bank.put(replace(entry, prompted=False))
         else:
             self.masks.pop(frame, None)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors held, roughly."""
-        entries = [*self.bank, *self.drafts.values()]
-        tensors = [t for e in entries for t in (e.logits, e.pointer, e.tokens) if t is not None]
-        held = sum(int(tensor.nbytes) for tensor in tensors)
-        return held + sum(len(mask.bits) for mask in self.masks.values())

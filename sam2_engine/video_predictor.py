@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from .budget import Budget
 from .errors import PromptError, SessionError
 from .frames import open_frames
 from .looking import WindowChoice
@@ -64,6 +65,7 @@ class SAM2VideoPredictor:
     max_cond_frames_in_attn : prompted frames to look at, -1 for all
     memory_temporal_stride_for_eval : distance of recent memories
     window : ``auto`` or ``whole``, as in `Session`
+    budget : how much may be kept for each video, as in `Session`
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class SAM2VideoPredictor:
         max_cond_frames_in_attn: int = -1,
         memory_temporal_stride_for_eval: int = 1,
         window: WindowChoice = None,
+        budget: Budget | None = None,
     ) -> None:
         self.model = model
         self.fill_hole_area = fill_hole_area
@@ -88,6 +91,7 @@ class SAM2VideoPredictor:
         self.max_cond_frames_in_attn = max_cond_frames_in_attn
         self.memory_temporal_stride_for_eval = memory_temporal_stride_for_eval
         self.window = window
+        self.budget = budget
 
     @classmethod
     def from_pretrained(cls, model_id: str | Path, **settings: Any) -> SAM2VideoPredictor:
@@ -142,6 +146,7 @@ class SAM2VideoPredictor:
             max_island_area=self.max_island_area,
             corrections_stay=self.add_all_frames_to_correct_as_cond,
             window=self.window,
+            budget=self.budget,
         )
         return VideoState(session)
 

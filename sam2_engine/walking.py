@@ -8,15 +8,16 @@ only, so those are all that has to be kept, undone or saved.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import cleanup
+from .budget import Budget
 from .config import Follow
 from .deciding import Cleaning, FrameDecider
 from .features import FeatureRows
@@ -24,13 +25,14 @@ from .frames import Frames, open_frames
 from .geometry import Resize, check_prompts
 from .legs import Leg
 from .looking import Known, WindowChoice, rule_for
-from .memory import Direction, MemoryEntry
+from .memory import Direction, MemoryEntry, RecentFrames
 from .patches import MaskPatch
 from .prompts import Click, ObjectId, Prompts
+from .recent import Recent
+from .stored_features import SharedFeatures
 from .track import Track
 from .tracking import Tracker
 
-FEATURE_BYTES = 256 * 2**20
 MAX_ANCHORS = 4
 """Prompted frames that a leg remembers, the nearest ones."""
 
@@ -39,6 +41,8 @@ MAX_BATCH = 16
 
 KEPT_ENTRIES = 128
 """Answers, and memories made of masks, that are kept."""
+
+_Entries = Recent[Hashable, MemoryEntry]
 
 MaskAt = Callable[[ObjectId, int], MaskPatch | None]
 """The mask of an object on a frame, None where there is none."""
@@ -102,14 +106,15 @@ class Walker:
     frames : anything `sam2_engine.frames.open_frames` takes
     tracker : model and placement
     cleaning : what is done to masks
-    feature_bytes : memory that the features of recent frames may take
+    budget : how much may be kept; a part of what is free here when not given
     window, follow : as in `Session`
     features : where features come from instead of a cache of its own, such as one that many sequences share
-    kept_entries : answers, and memories made of masks, that are kept
+    kept_entries : answers, and memories made of masks, that are kept at most
 
     Notes
     -----
-    May be used from several threads; calls wait for each other.
+    May be used from several threads; calls wait for each other. While a frame of a walk is computed, the next one is
+    read in a thread of its own.
     """
 
     def __init__(
@@ -118,9 +123,9 @@ class Walker:
         tracker: Tracker,
         *,
         cleaning: Cleaning | None = None,
-        feature_bytes: int = FEATURE_BYTES,
+        budget: Budget | None = None,
         window: WindowChoice = None,
-        features: FeatureRows | None = None,
+        features: SharedFeatures | FeatureRows | None = None,
         kept_entries: int = KEPT_ENTRIES,
         follow: Follow | None = None,
     ) -> None:
@@ -128,8 +133,12 @@ class Walker:
         self.tracker = tracker
         self.cleaning = cleaning or Cleaning()
         self.rule = rule_for(tracker.config, window)
-        self._decider = FrameDecider(self.frames, tracker, feature_bytes, self.rule, features, follow=follow)
-        self._answers, self._memories = _Recent(kept_entries), _Recent(kept_entries)
+        budget = budget or Budget()
+        self._decider = FrameDecider(self.frames, tracker, budget, self.rule, features, follow)
+        # Half of what there is for memories; the other half is for those that a walk goes by.
+        quarter = budget.shares.memories // 4
+        self._answers = _Entries(quarter, _entry_bytes, max_entries=kept_entries)
+        self._memories = _Entries(quarter, _entry_bytes, max_entries=kept_entries)
         self._lock = threading.RLock()
 
     def encode(self, frame: int) -> None:
@@ -195,10 +204,21 @@ class Walker:
         """
         directions: tuple[Direction, ...] = (1, -1)
         for direction in directions:
-            open_legs = {leg: 0 for leg in legs if leg.direction == direction}
-            frames = {frame for leg in open_legs for frame in leg.frames}
-            tracks: dict[Leg, Track] = {}
-            for frame in sorted(frames, reverse=direction == -1):
+            yield from self._go([leg for leg in legs if leg.direction == direction], anchors, known, patience)
+
+    # How it is done
+
+    def _go(
+        self, legs: Sequence[Leg], anchors: Mapping[ObjectId, Sequence[int]], known: MaskAt, patience: int
+    ) -> Generator[Stride, None, None]:
+        """Walk along legs of one direction."""
+        if not legs:
+            return
+        direction = legs[0].direction
+        open_legs = dict.fromkeys(legs, 0)
+        tracks: dict[Leg, Track] = {}
+        with closing(self._decider.ahead(_still_wanted(open_legs, direction))) as line:
+            for frame in line:
                 here = [leg for leg in open_legs if frame in leg.frames]
                 if not here:
                     continue
@@ -211,8 +231,6 @@ class Walker:
                     if leg.last == frame or leg not in open_legs:
                         tracks.pop(leg, None)
                 yield Stride(frame, direction, {leg.obj: found[leg] for leg in here}, given_up)
-
-    # How it is done
 
     def _step(self, frame: int, direction: Direction, tracks: Mapping[Leg, Track]) -> dict[Leg, Answer]:
         legs = list(tracks)
@@ -255,13 +273,17 @@ class Walker:
         reached: MaskPatch | None,
         direction: Direction,
     ) -> Track:
-        track = Track(self.tracker.default_policy())
+        track = Track(self._policy())
         for frame, patch in anchors:
             if not patch.is_empty:
                 track.bank.put(self._memory(frame, patch, None))
         if reached is not None and not reached.is_empty:
             track.bank.put(self._memory(before, reached, direction))
         return track
+
+    def _policy(self) -> RecentFrames:
+        """Of a track that never turns, and so needs no frames but those that tracking looks at."""
+        return replace(self.tracker.default_policy(), keep=0)
 
     def _memory(self, frame: int, patch: MaskPatch, direction: Direction | None) -> MemoryEntry:
         """The memory that a mask leaves: of a prompted frame, or of one that was tracked in a direction."""
@@ -306,26 +328,21 @@ class Walker:
         return part[0, 0], row, column
 
 
-class _Recent:
-    """The entries that were used last."""
-
-    def __init__(self, max_entries: int) -> None:
-        self._max_entries = max_entries
-        self._entries: OrderedDict[Hashable, MemoryEntry] = OrderedDict()
-
-    def get(self, key: Hashable) -> MemoryEntry | None:
-        return self._entries.get(key)
-
-    def put(self, key: Hashable, entry: MemoryEntry) -> None:
-        self._entries[key] = entry
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
+def _entry_bytes(entry: MemoryEntry) -> int:
+    return entry.nbytes
 
 
 def nearest(frames: Iterable[int], frame: int, count: int) -> list[int]:
     """Those of some frames that are nearest to one."""
     return sorted(frames, key=lambda other: (abs(other - frame), other))[:count]
+
+
+def _still_wanted(open_legs: Mapping[Leg, int], direction: Direction) -> Iterator[int]:
+    """Frames of legs in order; each is looked at when its turn comes, since legs are given up on the way."""
+    frames = {frame for leg in open_legs for frame in leg.frames}
+    for frame in sorted(frames, reverse=direction == -1):
+        if any(frame in leg.frames for leg in tuple(open_legs)):
+            yield frame
 
 
 def _one_at_a_time(steps: Sequence[Prompts]) -> Iterator[Prompts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import EngineError
@@ -11,7 +12,22 @@ from .console import Console
 if TYPE_CHECKING:
     import torch
 
+    from ..budget import Budget
     from ..model import Sam2
+
+
+def budget_of(args: argparse.Namespace) -> Budget:
+    """What ``--memory-mb --feature-cache --no-feature-cache --disk-mb --feature-format`` allow.
+
+    Raises
+    ------
+    BudgetError
+        Too little.
+    """
+    from ..budget import Budget, default_folder
+
+    folder = None if args.no_feature_cache else Path(args.feature_cache or default_folder())
+    return Budget(args.memory_mb, args.disk_mb, folder, args.feature_format)
 
 
 def load(args: argparse.Namespace, console: Console) -> Sam2:

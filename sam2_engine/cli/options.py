@@ -96,6 +96,37 @@ def add_follow(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """``--memory-mb --feature-cache --no-feature-cache --disk-mb --feature-format``."""
+    group = parser.add_argument_group("memory and disk")
+    group.add_argument(
+        "--memory-mb",
+        type=positive_number,
+        metavar="N",
+        help="MiB to keep features, memories and masks in, beside the model (default: a quarter of what is free)",
+    )
+    place = group.add_mutually_exclusive_group()
+    place.add_argument(
+        "--feature-cache",
+        metavar="DIR",
+        help="where encoded frames are kept for the next run, for models that look at whole frames (default: the "
+        "user's cache folder)",
+    )
+    place.add_argument("--no-feature-cache", action="store_true", help="keep no encoded frames for the next run")
+    group.add_argument(
+        "--disk-mb",
+        type=positive_number,
+        metavar="N",
+        help="MiB to keep there; those used longest ago go (default: a tenth of the disk's free space, at most 16 GiB)",
+    )
+    group.add_argument(
+        "--feature-format",
+        choices=("exact", "bfloat16"),
+        default="exact",
+        help="bfloat16 takes half the disk and changes the last digits of results (default: exact)",
+    )
+
+
 def add_device(group: Any) -> None:
     """``--device --threads``."""
     group.add_argument(

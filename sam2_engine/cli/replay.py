@@ -49,6 +49,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     results.add_argument("--coco", metavar="FILE.json", help="masks as COCO run lengths")
     results.add_argument("--check", action="store_true", help="fail where labels differ from the project's")
     options.add_model(parser)
+    options.add_budget(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -91,13 +92,14 @@ def _replayed(
     """What came out; None where it was stopped."""
     from ..replaying import find_replay
     from ..tracking import Tracker
-    from .loading import load
+    from .loading import budget_of, load
 
     def load_tracker(name: str) -> Tracker:
         args.model = name
         return Tracker(load(args, console))
 
-    steps = find_replay()(project, load_tracker, images=tuple(map(Path, args.image)), model=args.model)
+    images = tuple(map(Path, args.image))
+    steps = find_replay()(project, load_tracker, images=images, model=args.model, budget=budget_of(args))
     with console.bar(1, "replaying", "step") as bar:
         return _driven(steps, bar, is_stopped)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +15,12 @@ from .console import INTERRUPTED, Console, StopRequest, count, stoppable
 from .targets import JSON, LABEL_STACK, OVERLAY_VIDEO, VIDEO, check_target, default_target, results
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..export import LabelWriter, OverlayVideo
     from ..frames import Frames
+    from ..pipeline import Behind
     from ..prompt_files import PromptedObject
     from ..prompts import ObjectId, Prompts
     from ..session import Session
@@ -61,6 +66,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_window(parser)
     options.add_follow(parser)
+    options.add_budget(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -91,11 +97,13 @@ class _Job:
         self, args: argparse.Namespace, console: Console, frames: Frames, objects: Sequence[PromptedObject]
     ) -> None:
         from ..export import label_values
+        from .loading import budget_of
 
         self.args = args
         self.console = console
         self.frames = frames
         self.objects = objects
+        self.budget = budget_of(args)
         self.values = label_values(one.obj for one in objects)
         self.done: set[int] = set()
         self.seen: dict[ObjectId, set[int]] = {one.obj: set() for one in objects}
@@ -113,7 +121,7 @@ class _Job:
                 writer = opened.enter_context(LabelWriter(args.out, len(self.frames), self.frames.size, axes=axes))
             if args.overlay:
                 video = opened.enter_context(OverlayVideo(args.overlay, args.fps))
-            session = self._prompted_session()
+            session = opened.enter_context(self._prompted_session())
             stopped = self._track(session, writer)
             if video is not None and not stopped:
                 stopped = self._draw(session, video)
@@ -134,6 +142,7 @@ class _Job:
             exclusive=self.args.exclusive,
             window=self.args.window,
             follow=self.args.follow,
+            budget=self.budget,
         )
         for one in self.objects:
             for frame, prompts in sorted(one.prompts.items()):
@@ -144,7 +153,9 @@ class _Job:
         return session
 
     def _track(self, session: Session, writer: LabelWriter | None) -> bool:
-        """Propagate and write labels frame by frame; gives whether it was stopped."""
+        """Propagate and, while it goes on, write labels frame by frame; gives whether it was stopped."""
+        from ..pipeline import Behind
+
         prompted = [frame for one in self.objects for frame in one.prompts]
         ways: dict[Direction, int] = {"forward": len(self.frames) - min(prompted), "backward": max(prompted) + 1}
         if not self.args.both:
@@ -152,29 +163,41 @@ class _Job:
         started = time.perf_counter()
         with self.console.bar(sum(ways.values()), "tracking", "frame") as bar, stoppable("this frame") as stop:
             try:
-                for way in ways:
-                    self._go(session, way, writer, bar, stop)
+                with Behind() as writing:
+                    for way in ways:
+                        self._go(session, way, writer, writing, bar, stop)
             except KeyboardInterrupt:
                 stop.is_made = True
         self.seconds = time.perf_counter() - started
         return stop.is_made
 
-    def _go(self, session: Session, way: Direction, writer: LabelWriter | None, bar: Any, stop: StopRequest) -> None:
-        from ..export import labels_from_masks
-
+    def _go(
+        self,
+        session: Session,
+        way: Direction,
+        writer: LabelWriter | None,
+        writing: Behind,
+        bar: Any,
+        stop: StopRequest,
+    ) -> None:
         if stop.is_made:
             return
         for found in session.propagate(way):
             # Objects that do not take part on this frame were there in the other direction.
             masks = found.masks if len(found.masks) == len(self.objects) else session.masks(found.frame).masks
             if writer is not None:
-                writer.write(found.frame, labels_from_masks(masks, self.values, size=self.frames.size))
+                writing.do(partial(self._write, writer, found.frame, masks))
             self.done.add(found.frame)
             for obj, mask in found.masks.items():
                 (self.seen[obj].add if mask.any() else self.seen[obj].discard)(found.frame)
             bar.update(1)
             if stop.is_made:
                 return
+
+    def _write(self, writer: LabelWriter, frame: int, masks: Mapping[ObjectId, NDArray[np.bool_]]) -> None:
+        from ..export import labels_from_masks
+
+        writer.write(frame, labels_from_masks(masks, self.values, size=self.frames.size))
 
     def _draw(self, session: Session, video: OverlayVideo) -> bool:
         """All frames in order, read once more, with their masks; gives whether it was stopped."""

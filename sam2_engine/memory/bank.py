@@ -41,6 +41,12 @@ class MemoryEntry:
     tokens: Tensor | None = None
     window: Window | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by all tensors."""
+        tensors = (self.logits, self.pointer, self.object_score, self.tokens)
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+
 
 @dataclass(slots=True)
 class MemoryBank:

@@ -102,7 +102,7 @@ def test_what_memory_says_is_gone_is_gone(
 
 
 def test_without_a_mask_before_there_is_nothing_to_ask(small: Tracker, film: NDArray[np.uint8]) -> None:
-    looker = FrameDecider(open_frames(film), small, 1 << 20).looker(1)
+    looker = FrameDecider(open_frames(film), small).looker(1)
     side = small.config.mask_side
     assert asked_anew(looker, Known(torch.full((1, 1, side, side), -8.0), None)) is None
 

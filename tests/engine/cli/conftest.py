@@ -26,9 +26,15 @@ def weights(tiny_model: Sam2, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: NDArray[np.uint8]) -> Path:
+def folder(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    clip: NDArray[np.uint8],
+) -> Path:
     """The current folder, with a picture and a stack in it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAM2_CACHE", str(tmp_path_factory.mktemp("cache")))
     Image.fromarray(clip[0]).save("cells.png")
     tifffile.imwrite("stack.tif", clip, photometric="minisblack", metadata={"axes": "ZYX"})
     return tmp_path

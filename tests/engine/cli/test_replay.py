@@ -48,8 +48,11 @@ class Program:
         self.asked: dict[str, Any] = {}
         self.was_closed = False
 
-    def __call__(self, project: Path, load_tracker: Any, *, images: Any = (), model: Any = None) -> Iterator[Step]:
+    def __call__(
+        self, project: Path, load_tracker: Any, *, images: Any = (), model: Any = None, budget: Any = None
+    ) -> Iterator[Step]:
         self.asked = {"project": project, "images": images, "model": model}
+        self.budget = budget
         try:
             for done in range(3):
                 yield Step(done, 3)

@@ -198,15 +198,15 @@ def test_ctrl_c_keeps_what_was_tracked_so_far(
 def test_a_second_ctrl_c_stops_at_once_and_still_keeps_finished_frames(
     sam2: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode, count = Tracker.encode, iter(range(100))
+    encode, count = Sam2.encode_image, iter(range(100))
 
-    def interrupted(self: Tracker, *arguments: Any) -> Any:
+    def interrupted(self: Sam2, *arguments: Any) -> Any:
         if next(count) == 4:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
         return encode(self, *arguments)
 
-    monkeypatch.setattr(Tracker, "encode", interrupted)
+    monkeypatch.setattr(Sam2, "encode_image", interrupted)
     assert sam2("track", "stack.tif", "--point", "12,10", "--out", "part.tif") == 130
     part = tifffile.imread("part.tif")
     assert part[:4].any()
@@ -252,3 +252,37 @@ def test_frames_are_read_when_their_turn_comes(sam2: Run, monkeypatch: pytest.Mo
     assert sam2("track", "stack.tif", "--frame", "5", "--point", "12,10") == 0
     # Eight for the range of intensities, which takes up to nine samples, then one by one.
     assert asked == [*range(8), 5, 6, 7]
+
+
+def count_encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures the model encodes from now on, one number a time."""
+    encode, counts = Sam2.encode_image, []
+
+    def counted(self: Sam2, pixels: Any) -> Any:
+        counts.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(Sam2, "encode_image", counted)
+    return counts
+
+
+def test_a_second_run_with_another_prompt_encodes_nothing(sam2: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_encoded(monkeypatch)
+    assert sam2("track", "stack.tif", "--point", "12,10", "--out", "a.tif") == 0
+    assert sum(counts) == 8
+    assert sam2("track", "stack.tif", "--point", "30,28", "--out", "b.tif", "--memory-mb", "32") == 0
+    assert sum(counts) == 8
+
+
+def test_where_encoded_frames_go_can_be_said(sam2: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_encoded(monkeypatch)
+    assert sam2("track", "stack.tif", "--point", "12,10", "--no-feature-cache", "--out", "a.tif") == 0
+    cache = ("--feature-cache", "encoded", "--disk-mb", "8", "--feature-format", "bfloat16")
+    for _ in range(2):
+        assert sam2("track", "stack.tif", "--point", "12,10", *cache, "--out", "b.tif") == 0
+    assert sum(counts) == 16 and len(list((folder / "encoded").rglob("*.safetensors"))) == 8
+
+
+def test_too_little_memory_is_refused(sam2: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sam2("track", "stack.tif", "--point", "12,10", "--memory-mb", "3") == 1
+    assert "memory_mb is a number of MiB from 16 on, got 3.0" in capsys.readouterr()[1]

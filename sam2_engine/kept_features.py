@@ -1,0 +1,76 @@
+"""Features of a sequence's frames within a budget: in memory, and in a folder by the content of frames.
+
+THE place of what features depend on: pixels as they were read, black and white, the model, and how it computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._version import __version__
+from .budget import Budget
+from .pixels import Range
+from .stored_features import FeatureFolder, SharedFeatures
+from .tracking import Tracker
+
+PATIENCE_S = 10.0
+"""How long a run waits for a slow disk before it goes on without storing what it encoded."""
+
+
+def open_features(tracker: Tracker, budget: Budget, *, whole: bool = True) -> SharedFeatures:
+    """Where the features of one run, or of several that share it, are kept.
+
+    Parameters
+    ----------
+    tracker : whose features they are
+    budget : what they may take; nothing is stored where it names no folder
+    whole : whether whole frames are looked at. Windows around objects stay in memory: every correction moves those of
+        the frames that follow (28 of 30 in a test), so that a folder would fill with what nobody asks for again
+    """
+    folder = None
+    if whole and budget.folder is not None and budget.disk_bytes > 0:
+        stored = None if budget.stored == "exact" else torch.bfloat16
+        folder = FeatureFolder(
+            budget.folder, budget.disk_bytes, model_key(tracker), stored=stored, patience_s=PATIENCE_S, keeps_own=True
+        )
+    # A frame is asked for several times in a row, so the one at hand stays whatever it takes.
+    return SharedFeatures(budget.shares.features, folder, tracker.placement.device, keeps_newest=True)
+
+
+def content_name(picture: Any, span: Range | None) -> str:
+    """A name for a frame: equal for equal pixels and equal black and white, else different.
+
+    Parameters
+    ----------
+    picture : ``[H, W]`` or ``[H, W, C]``, as it was read
+    span : intensities that become black and white
+    """
+    pixels = np.ascontiguousarray(picture)
+    digest = hashlib.blake2b(f"{pixels.dtype.str}{pixels.shape}".encode(), digest_size=20)
+    digest.update(pixels.data)
+    return f"{digest.hexdigest()}|" + ("" if span is None else f"{span.low!r},{span.high!r}")
+
+
+def model_key(tracker: Tracker) -> str:
+    """A name for everything else that features depend on; all weights are read for it."""
+    # Where memories wait changes no feature; all else about the way of computing may.
+    placement = replace(tracker.placement, store=None)
+    digest = hashlib.blake2b(digest_size=20)
+    for name, values in sorted(tracker.model.state_dict().items()):
+        digest.update(f"{name}{values.dtype}{tuple(values.shape)}".encode())
+        digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    facts = (
+        __version__,
+        torch.__version__,
+        tracker.config.to_json(),
+        tracker.resize_filter,
+        placement,
+        torch.get_float32_matmul_precision(),
+        digest.hexdigest(),
+    )
+    return "|".join(map(str, facts))
