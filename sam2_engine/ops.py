@@ -1,7 +1,6 @@
-"""Kernels: the compiled library where it was built, a plain twin with the same result where not.
+"""Regions of masks: the compiled library where it was built, a plain twin with the same result where not.
 
 Each op is registered with torch (``torch.ops.sam2_engine.*``), so it can stand inside compiled and exported programs.
-The libraries lie beside this file (``_kernels_cpu``, ``_kernels_cuda``), are plain C and are opened at the first call.
 CUDA tensors go to the CUDA library; without it, and on any other device, the CPU does it.
 
 B images · H W pixels
@@ -10,67 +9,21 @@ B images · H W pixels
 from __future__ import annotations
 
 import ctypes
-import functools
-import logging
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sam2_engine.errors import ShapeError
+from .errors import ShapeError
+from .kernels import call, library
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KernelBuild", "build_info", "cleanup_masks", "cleanup_masks_twin", "components", "components_twin"]
+__all__ = ["cleanup_masks", "cleanup_masks_twin", "components", "components_twin"]
 
-logger = logging.getLogger(__name__)
-
-_KERNELS_VERSION = 1  # SAM2_KERNELS_VERSION in csrc/include/kernels.h
 _MAX_PIXELS = 2**31 - 2  # labels are int32
-_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")  # as in csrc/build_kernels.py
-
-_POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
-_ARGUMENTS = {
-    "sam2_components_cpu": [_POINTER, *[_INT64] * 3, _POINTER, _POINTER],
-    "sam2_components_cuda": [_POINTER, *[_INT64] * 3, _POINTER, _POINTER, _POINTER, _POINTER],
-    "sam2_components_cuda_workspace": [_INT64] * 3,
-    "sam2_cleanup_masks_cpu": [_POINTER, *[_INT64] * 5, _POINTER],
-    "sam2_cleanup_masks_cuda": [_POINTER, *[_INT64] * 5, _POINTER, _POINTER, _POINTER],
-    "sam2_cleanup_masks_cuda_workspace": [_INT64] * 3,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class KernelBuild:
-    """Which compiled kernels this installation has.
-
-    Parameters
-    ----------
-    cpu, cuda : path of the library in use, or None where its work is done by the plain twin
-    ops : names of the ops
-    """
-
-    cpu: Path | None
-    cuda: Path | None
-    ops: tuple[str, ...] = ("components", "cleanup_masks")
-
-    def __str__(self) -> str:
-        state = {True: "compiled", False: "not built, the plain twin is used"}
-        cuda = "compiled" if self.cuda else "not built, CUDA tensors are cleaned up on the CPU"
-        return f"{', '.join(self.ops)} - CPU: {state[self.cpu is not None]}; CUDA: {cuda}"
-
-
-def build_info() -> KernelBuild:
-    """Which kernels are compiled; opens the libraries if that has not happened yet."""
-    return KernelBuild(
-        cpu=_library_path("cpu") if _library("cpu") else None,
-        cuda=_library_path("cuda") if _library("cuda") else None,
-    )
 
 
 def components(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,64 +132,23 @@ def _check_mask(mask: Tensor) -> None:
         raise ShapeError(f"mask has {height} x {width} pixels an image, more than {_MAX_PIXELS}; cut it into tiles")
 
 
-def _library_path(device: Literal["cpu", "cuda"]) -> Path:
-    return Path(__file__).with_name(f"_kernels_{device}{_SUFFIX}")
-
-
-@functools.cache
-def _library(device: Literal["cpu", "cuda"]) -> ctypes.CDLL | None:
-    """The library for a device, or None where it was not built or is of another version; that is logged once."""
-    path = _library_path(device)
-    if not path.is_file():
-        return None
-    try:
-        library = ctypes.CDLL(str(path))
-        version = library.sam2_kernels_version()
-    except (OSError, AttributeError) as error:
-        logger.warning("cannot load the kernels in %s (%s); the plain twin is used; reinstall to mend it", path, error)
-        return None
-    if version != _KERNELS_VERSION:
-        message = "the kernels in %s have version %s, expected %s; the plain twin is used; reinstall to mend it"
-        logger.warning(message, path, version, _KERNELS_VERSION)
-        return None
-    _declare(library, device)
-    return library
-
-
-def _declare(library: ctypes.CDLL, device: str) -> None:
-    library.sam2_kernels_message.argtypes = [ctypes.c_int]
-    library.sam2_kernels_message.restype = ctypes.c_char_p
-    for name, arguments in _ARGUMENTS.items():
-        if f"_{device}" in name:
-            function = getattr(library, name)
-            function.argtypes = arguments
-            function.restype = _INT64 if name.endswith("_workspace") else ctypes.c_int
-
-
-def _call(library: ctypes.CDLL, function: str, *arguments: int | None) -> None:
-    status = getattr(library, function)(*arguments)
-    if status != 0:
-        reason = library.sam2_kernels_message(status).decode()
-        raise RuntimeError(f"{function} failed: {reason} (status {status})")
-
-
-def _workspace(library: ctypes.CDLL, op: str, mask: Tensor) -> Tensor:
-    size = getattr(library, f"sam2_{op}_cuda_workspace")(*mask.shape)
+def _workspace(kernels: ctypes.CDLL, op: str, mask: Tensor) -> Tensor:
+    size = getattr(kernels, f"sam2_{op}_cuda_workspace")(*mask.shape)
     return torch.empty(size, dtype=torch.uint8, device=mask.device)
 
 
 @torch.library.custom_op("sam2_engine::components", mutates_args=(), schema="(Tensor mask) -> (Tensor, Tensor)")
 def _components(mask: Tensor) -> tuple[Tensor, Tensor]:
-    library = _library("cuda") if mask.is_cuda else None
-    if library is None:
+    kernels = library("cuda") if mask.is_cuda else None
+    if kernels is None:
         labels, areas = _components_on_cpu(mask.cpu().contiguous())
         return labels.to(mask.device), areas.to(mask.device)
     mask = mask.contiguous()
     labels, areas = _components_fake(mask)
     with torch.cuda.device(mask.device):
-        workspace = _workspace(library, "components", mask)
+        workspace = _workspace(kernels, "components", mask)
         pointers = (labels.data_ptr(), areas.data_ptr(), workspace.data_ptr(), torch.cuda.current_stream().cuda_stream)
-        _call(library, "sam2_components_cuda", mask.data_ptr(), *mask.shape, *pointers)
+        call(kernels, "sam2_components_cuda", mask.data_ptr(), *mask.shape, *pointers)
     return labels, areas
 
 
@@ -246,11 +158,11 @@ def _components_fake(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _components_on_cpu(mask: Tensor) -> tuple[Tensor, Tensor]:
-    library = _library("cpu")
-    if library is None:
+    kernels = library("cpu")
+    if kernels is None:
         return components_twin(mask)
     labels, areas = _components_fake(mask)
-    _call(library, "sam2_components_cpu", mask.data_ptr(), *mask.shape, labels.data_ptr(), areas.data_ptr())
+    call(kernels, "sam2_components_cpu", mask.data_ptr(), *mask.shape, labels.data_ptr(), areas.data_ptr())
     return labels, areas
 
 
@@ -260,17 +172,17 @@ def _components_on_cpu(mask: Tensor) -> tuple[Tensor, Tensor]:
     schema="(Tensor mask, int max_hole_area_px, int max_island_area_px) -> Tensor",
 )
 def _cleanup_masks(mask: Tensor, max_hole_area_px: int, max_island_area_px: int) -> Tensor:
-    library = _library("cuda") if mask.is_cuda else None
-    if library is None:
+    kernels = library("cuda") if mask.is_cuda else None
+    if kernels is None:
         on_cpu = _cleanup_masks_on_cpu(mask.cpu().contiguous(), max_hole_area_px, max_island_area_px)
         return on_cpu.to(mask.device)
     mask = mask.contiguous()
     cleaned: Tensor = _cleanup_masks_fake(mask, max_hole_area_px, max_island_area_px)
     with torch.cuda.device(mask.device):
-        workspace = _workspace(library, "cleanup_masks", mask)
+        workspace = _workspace(kernels, "cleanup_masks", mask)
         pointers = (cleaned.data_ptr(), workspace.data_ptr(), torch.cuda.current_stream().cuda_stream)
         limits = (max_hole_area_px, max_island_area_px)
-        _call(library, "sam2_cleanup_masks_cuda", mask.data_ptr(), *mask.shape, *limits, *pointers)
+        call(kernels, "sam2_cleanup_masks_cuda", mask.data_ptr(), *mask.shape, *limits, *pointers)
     return cleaned
 
 
@@ -280,10 +192,10 @@ def _cleanup_masks_fake(mask: Tensor, max_hole_area_px: int, max_island_area_px:
 
 
 def _cleanup_masks_on_cpu(mask: Tensor, max_hole_area_px: int, max_island_area_px: int) -> Tensor:
-    library = _library("cpu")
-    if library is None:
+    kernels = library("cpu")
+    if kernels is None:
         return cleanup_masks_twin(mask, max_hole_area_px, max_island_area_px)
     cleaned: Tensor = _cleanup_masks_fake(mask, max_hole_area_px, max_island_area_px)
     limits = (max_hole_area_px, max_island_area_px)
-    _call(library, "sam2_cleanup_masks_cpu", mask.data_ptr(), *mask.shape, *limits, cleaned.data_ptr())
+    call(kernels, "sam2_cleanup_masks_cpu", mask.data_ptr(), *mask.shape, *limits, cleaned.data_ptr())
     return cleaned

@@ -16,12 +16,13 @@
 #endif
 
 /* Raised with every change of a declaration in this folder; sam2_engine/ops.py refuses a library of another version. */
-#define SAM2_KERNELS_VERSION 1
+#define SAM2_KERNELS_VERSION 2
 
 enum {
     SAM2_OK = 0,
     SAM2_OUT_OF_MEMORY = 1,
     SAM2_TOO_LARGE = 2,     /* an image has more than 2^31 - 2 pixels */
+    SAM2_UNSUPPORTED = 3,   /* this processor, or this build, has no instructions for it */
     SAM2_CUDA_ERROR = 1000, /* plus the cudaError_t */
 };
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .layers import Mlp, attend
+from .layers import Linear, Mlp, attend
 
 PATCH_STRIDE = 4
 
@@ -66,8 +66,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.halve = halve
-        self.qkv = nn.Linear(dim_in, 3 * dim_out)
-        self.proj = nn.Linear(dim_out, dim_out)
+        self.qkv = Linear(dim_in, 3 * dim_out)
+        self.proj = Linear(dim_out, dim_out)
 
     def forward(self, tokens: Tensor) -> Tensor:
         batch, height, width, _ = tokens.shape
@@ -98,8 +98,8 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim_in, eps=1e-6)
         self.attn = WindowAttention(dim_in, dim_out, heads, halve=halve)
         self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
-        self.mlp = Mlp(dim_out, 4 * dim_out, dim_out, activation=F.gelu)
-        self.proj = nn.Linear(dim_in, dim_out) if dim_in != dim_out else None
+        self.mlp = Mlp(dim_out, 4 * dim_out, dim_out, activation="gelu")
+        self.proj = Linear(dim_in, dim_out) if dim_in != dim_out else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         shortcut = tokens

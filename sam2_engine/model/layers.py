@@ -7,13 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import attention
+
+Activation = Literal["none", "relu", "gelu"]
+
 MAX_SCORES = 1 << 20
 """Entries of a matrix of attention scores that are kept at most, see `attend`."""
+
+FEWEST_PRODUCTS = 500_000
+"""Multiplications below which PyTorch's own linear layer is quicker in float32."""
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
+
+
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has oneDNN's linear layers, and the processor instructions for the number format."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+HAS_ONEDNN, HAS_ONEDNN_BF16 = _has_onednn(torch.float32), _has_onednn(torch.bfloat16)
 
 
 class ChannelNorm(nn.Module):
@@ -31,6 +51,49 @@ class ChannelNorm(nn.Module):
         return normed.permute(0, 3, 1, 2)  # [B, C, H, W]
 
 
+class Linear(nn.Linear):
+    """A linear layer that also applies what follows it.
+
+    In inference on the CPU it calls oneDNN with weights that were packed once: up to eight times as quick as what
+    PyTorch does in float32 on processors that MKL does not favour, and twice in bfloat16, for which weights would be
+    converted at every call. Nothing of this is saved, copied or trained; packed weights are made again when the
+    weights were changed.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out)
+        self._packed: dict[torch.dtype, tuple[object, Tensor, Tensor]] = {}
+
+    def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return _ACTIVATIONS[activation](F.linear(x, self.weight, self.bias))
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        if not self._is_quick(x, dtype):
+            return _ACTIVATIONS[activation](F.linear(x, self.weight, self.bias))
+        weight, bias = self._packed_for(dtype)
+        rule = "none" if activation == "gelu" else ""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(dtype), weight, bias, activation, [], rule)
+        return out
+
+    def _is_quick(self, x: Tensor, dtype: torch.dtype) -> bool:
+        """Whether oneDNN is there for this, and the work worth the call."""
+        if dtype == torch.float32:
+            return HAS_ONEDNN and x.numel() * self.out_features >= FEWEST_PRODUCTS
+        return HAS_ONEDNN_BF16 and dtype == torch.bfloat16
+
+    def _packed_for(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        now = (self.weight.data_ptr(), self.weight._version, self.bias._version)
+        packed = self._packed.get(dtype)
+        if packed is None or packed[0] != now:
+            weight = self.weight.detach().to(dtype)
+            packed = (now, torch.ops.mkldnn._reorder_linear_weight(weight, None), self.bias.detach().to(dtype))
+            self._packed[dtype] = packed
+        return packed[1], packed[2]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_packed": {}}  # opaque to pickle and to copies
+
+
 class Mlp(nn.Module):
     """Linear layers with an activation between them.
 
@@ -40,15 +103,15 @@ class Mlp(nn.Module):
     activation : applied after every layer but the last
     """
 
-    def __init__(self, *widths: int, activation: Callable[[Tensor], Tensor] = F.relu) -> None:
+    def __init__(self, *widths: int, activation: Activation = "relu") -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
-            x = self.activation(layer(x))
+            x = layer(x, self.activation)
         out: Tensor = last(x)
         return out
 
@@ -68,10 +131,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = inner_dim or dim
         self.heads = heads
-        self.q_proj = nn.Linear(dim, inner)
-        self.k_proj = nn.Linear(key_dim or dim, inner)
-        self.v_proj = nn.Linear(key_dim or dim, inner)
-        self.out_proj = nn.Linear(inner, dim)
+        self.q_proj = Linear(dim, inner)
+        self.k_proj = Linear(key_dim or dim, inner)
+        self.v_proj = Linear(key_dim or dim, inner)
+        self.out_proj = Linear(inner, dim)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """``[B, N, C]`` → ``[B, heads, N, C / heads]``."""
@@ -100,6 +163,8 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     -------
     [B, heads, N, C]
     """
+    if attention.is_quick(queries, keys, values):
+        return attention.attend(queries, keys, values)
     if not _is_slow_when_fused(queries, keys):
         return F.scaled_dot_product_attention(queries, keys, values)
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)

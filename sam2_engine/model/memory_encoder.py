@@ -6,11 +6,10 @@ Letters: B objects · C channels of the embedding · M channels of a memory · H
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .layers import ChannelNorm
+from .layers import ChannelNorm, Linear
 
 LAYER_SCALE = 1e-6
 
@@ -41,13 +40,13 @@ class FuserBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.norm = ChannelNorm(dim)
-        self.pwconv1 = nn.Linear(dim, 4 * dim)
-        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.pwconv1 = Linear(dim, 4 * dim)
+        self.pwconv2 = Linear(4 * dim, dim)
         self.gamma = nn.Parameter(torch.full((dim,), layer_scale))
 
     def forward(self, x: Tensor) -> Tensor:
         channels_last = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
-        update: Tensor = self.gamma * self.pwconv2(F.gelu(self.pwconv1(channels_last)))
+        update: Tensor = self.gamma * self.pwconv2(self.pwconv1(channels_last, "gelu"))
         return x + update.permute(0, 3, 1, 2)
 
 

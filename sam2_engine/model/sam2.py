@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..outputs import Candidates, ImageFeatures
-from .layers import Mlp, rows_for
+from .layers import Linear, Mlp, rows_for
 from .mask_decoder import MaskDecoder
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
@@ -79,7 +79,7 @@ class Sam2(nn.Module):
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.obj_ptr_proj = Mlp(dim, dim, dim, dim)
         self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim)) if config.spatial_no_object else None
-        self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim) if config.pointer_times else None
+        self.obj_ptr_tpos_proj = Linear(dim, memory_dim) if config.pointer_times else None
         for parameter in (self.maskmem_tpos_enc, self.no_mem_embed, self.no_mem_pos_enc, self.no_obj_ptr):
             nn.init.trunc_normal_(parameter, std=0.02)
         if self.no_obj_embed_spatial is not None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
+from sam2_engine import kernels as libraries
 from sam2_engine import ops
 
 HERE = Path(__file__).parent
@@ -73,7 +74,7 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     on_host = ["-pthread", "-x", "c++", "-include", str(HERE / "cuda_on_host.h")] if request.param == "cuda" else []
     subprocess.run([COMPILER, *SHARED, "-o", str(path), *on_host, *sources], check=True)
     library = ctypes.CDLL(str(path))
-    ops._declare(library, request.param)
+    libraries._declare(library, request.param)
     return Kernels(library, request.param)
 
 
@@ -168,7 +169,7 @@ def test_an_image_with_too_many_pixels_is_refused(kernels: Kernels) -> None:
 
 
 def test_the_library_has_the_version_that_ops_expects(kernels: Kernels) -> None:
-    assert kernels.library.sam2_kernels_version() == ops._KERNELS_VERSION
+    assert kernels.library.sam2_kernels_version() == libraries._KERNELS_VERSION
 
 
 @pytest.mark.slow
@@ -180,7 +181,7 @@ def test_nvcc_compiles_the_cuda_library(build_kernels: Any, tmp_path: Path) -> N
     sources = sorted(str(source) for source in (CSRC / "cuda").glob("*.cu"))
     flags = ["-std=c++17", "-Xcompiler", "-fPIC", "--shared"]
     subprocess.run([nvcc, *flags, "-cudart", "static", "-o", str(path), *sources], check=True)
-    assert ctypes.CDLL(str(path)).sam2_kernels_version() == ops._KERNELS_VERSION
+    assert ctypes.CDLL(str(path)).sam2_kernels_version() == libraries._KERNELS_VERSION
 
 
 @pytest.mark.gpu
@@ -204,7 +205,7 @@ def test_cuda_tensors_give_what_the_twins_give(shape: tuple[int, int, int], smoo
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_work_runs_on_the_current_stream() -> None:
-    if ops.build_info().cuda is None:
+    if libraries.build_info().cuda is None:
         pytest.skip("needs the CUDA library (SAM2_BUILD_CUDA=1)")
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):

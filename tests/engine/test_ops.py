@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from sam2_engine import ops
+from sam2_engine import kernels, ops
 from sam2_engine.errors import ShapeError
 
 
 @pytest.fixture
 def fresh_libraries() -> Iterator[None]:
     """Lets a test decide which libraries are found, and forgets them afterwards."""
-    ops._library.cache_clear()
+    kernels.library.cache_clear()
     yield
-    ops._library.cache_clear()
+    kernels.library.cache_clear()
 
 
 @pytest.fixture
 def no_libraries(fresh_libraries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(ops, "_library_path", lambda device: tmp_path / f"{device}.so")
+    monkeypatch.setattr(kernels, "_library_path", lambda device: tmp_path / f"{device}.so")
 
 
 def random_mask(*shape: int) -> Tensor:
@@ -67,7 +67,7 @@ def test_results_do_not_depend_on_whether_the_library_was_built(
     mask = random_mask(2, 65, 130)
     before = (*ops.components(mask), ops.cleanup_masks(mask, 9, 5))
     request.getfixturevalue("no_libraries")
-    assert ops.build_info() == ops.KernelBuild(None, None)
+    assert kernels.build_info() == kernels.KernelBuild(None, None)
     after = (*ops.components(mask), ops.cleanup_masks(mask, 9, 5))
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -139,7 +139,7 @@ def test_a_broken_library_is_reported_once_and_the_twin_serves(
         labels, _ = ops.components(mask)
         ops.components(mask)
     assert torch.equal(labels, ops.components_twin(mask)[0])
-    assert ops.build_info().cpu is None
+    assert kernels.build_info().cpu is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "reinstall" in caplog.text
 
@@ -147,22 +147,22 @@ def test_a_broken_library_is_reported_once_and_the_twin_serves(
 def test_a_library_of_another_version_is_not_used(
     fresh_libraries: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if ops.build_info().cpu is None:
+    if kernels.build_info().cpu is None:
         pytest.skip("needs the CPU library")
-    ops._library.cache_clear()
-    monkeypatch.setattr(ops, "_KERNELS_VERSION", ops._KERNELS_VERSION + 1)
-    assert ops.build_info().cpu is None
-    assert f"expected {ops._KERNELS_VERSION}" in caplog.text
+    kernels.library.cache_clear()
+    monkeypatch.setattr(kernels, "_KERNELS_VERSION", kernels._KERNELS_VERSION + 1)
+    assert kernels.build_info().cpu is None
+    assert f"expected {kernels._KERNELS_VERSION}" in caplog.text
 
 
 def test_build_info_says_what_is_compiled() -> None:
-    assert str(ops.KernelBuild(None, None)) == (
+    assert str(kernels.KernelBuild(None, None)) == (
         "components, cleanup_masks - CPU: not built, the plain twin is used; "
         "CUDA: not built, CUDA tensors are cleaned up on the CPU"
     )
-    assert "CPU: compiled; CUDA: compiled" in str(ops.KernelBuild(Path("a"), Path("b")))
+    assert "CPU: compiled; CUDA: compiled" in str(kernels.KernelBuild(Path("a"), Path("b")))
 
 
 def test_importing_opens_no_library() -> None:
-    code = "from sam2_engine import ops; assert ops._library.cache_info().currsize == 0"
+    code = "from sam2_engine import kernels, ops; assert kernels.library.cache_info().currsize == 0"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,258 @@
+// Attention over blocks of keys with a running softmax, for one set of vector instructions.
+//
+// Everything is turned around: S' = K Q' and O' = V' P', with queries side by side in vector registers. So keys and values are
+// read as they lie, one number (or one pair of bfloat16) at a time for all queries of a block, and maxima and sums over keys
+// are plain vector operations. What is turned are the queries, once, and the result, once.
+//
+// A file that includes this defines `Vectors` first; see attention_avx512.cpp.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "../include/attention.h"
+
+namespace sam2 {
+namespace {  // of each file its own: none may use what was compiled for another's instructions
+
+constexpr float LOWEST = -1e30f;         // stands for minus infinity where differences are formed
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr int64_t KEYS_AT_ONCE = 192;    // scores of a block of queries: they stay in the first cache, or near it
+constexpr int64_t CHUNK_BYTES = 400000;  // keys and values that stay in the second cache while all blocks of queries pass
+
+struct Freed {
+    void operator()(void *p) const { std::free(p); }
+};
+
+// Memory for `count` numbers, aligned for every vector.
+template <class T>
+std::unique_ptr<T[], Freed> aligned(int64_t count) {
+    const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    void *p = std::aligned_alloc(64, std::max<size_t>(bytes, 64));
+    if (p == nullptr) throw std::bad_alloc();
+    return std::unique_ptr<T[], Freed>(static_cast<T *>(p));
+}
+
+// Blocks of queries of one head that one thread goes through.
+template <class V>
+class Walk {
+    using Number = typename V::Number;  // of the inputs
+    using Word = typename V::Word;      // what is multiplied at a time: one float, or a pair of bfloat16
+    using Wide = typename V::Wide;
+    static constexpr int64_t LANES = V::LANES, BLOCK = 2 * LANES, ROWS = V::ROWS, PAIR = sizeof(Word) / sizeof(Number);
+
+  public:
+    explicit Walk(const sam2_attention &problem, int64_t most_blocks)
+        : p(problem),
+          words((p.dim + PAIR - 1) / PAIR),
+          queries(aligned<Word>(most_blocks * words * BLOCK)),
+          sums(aligned<float>(most_blocks * p.value_dim * BLOCK)),
+          highest(aligned<float>(most_blocks * BLOCK)),
+          totals(aligned<float>(most_blocks * BLOCK)),
+          scores(aligned<float>(KEYS_AT_ONCE * BLOCK)),
+          weights(aligned<Word>(KEYS_AT_ONCE / PAIR * BLOCK)),
+          near_keys(aligned<Number>(chunk() * p.dim)),
+          near_values(aligned<Word>(chunk() / PAIR * p.value_dim)) {}
+
+    void go(int64_t batch, int64_t head, int64_t first_block, int64_t blocks) {
+        const int64_t key_count = p.key_counts == nullptr ? p.key_count : std::min(p.key_counts[batch], p.key_count);
+        const Number *q = at(p.queries, batch, head), *k = at(p.keys, batch, head), *v = at(p.values, batch, head);
+        for (int64_t b = 0; b < blocks; ++b) {
+            turn_queries(q, first_block + b, queries.get() + b * words * BLOCK);
+            std::fill_n(highest.get() + b * BLOCK, BLOCK, LOWEST);
+            std::fill_n(totals.get() + b * BLOCK, BLOCK, 0.f);
+            std::fill_n(sums.get() + b * p.value_dim * BLOCK, p.value_dim * BLOCK, 0.f);
+        }
+        for (int64_t from = 0; from < key_count; from += chunk()) {
+            const int64_t until = std::min(key_count, from + chunk());
+            fetch(k, v, from, until);
+            for (int64_t b = 0; b < blocks; ++b)
+                for (int64_t key = from; key < until; key += KEYS_AT_ONCE)
+                    attend(b, key - from, std::min(KEYS_AT_ONCE, until - key));
+        }
+        for (int64_t b = 0; b < blocks; ++b) write(batch, head, first_block + b, b);
+    }
+
+  private:
+    // Keys that all blocks go through before the next ones; a multiple of KEYS_AT_ONCE.
+    int64_t chunk() const {
+        const int64_t bytes = (p.dim + p.value_dim) * static_cast<int64_t>(sizeof(Number));
+        const int64_t all = (p.key_count + KEYS_AT_ONCE - 1) / KEYS_AT_ONCE;
+        return std::clamp<int64_t>(CHUNK_BYTES / std::max<int64_t>(1, bytes) / KEYS_AT_ONCE, 1, std::max<int64_t>(1, all)) * KEYS_AT_ONCE;
+    }
+
+    static const Number *at(const sam2_rows &rows, int64_t batch, int64_t head) {
+        return static_cast<const Number *>(rows.data) + batch * rows.batch + head * rows.head;
+    }
+
+    // [BLOCK, dim] -> [words, BLOCK]; rows beyond the last repeat it.
+    void turn_queries(const Number *q, int64_t block, Word *out) const {
+        for (int64_t half = 0; half < BLOCK; half += LANES) {
+            const Number *rows[LANES];
+            for (int64_t i = 0; i < LANES; ++i)
+                rows[i] = q + std::min(block * BLOCK + half + i, p.query_count - 1) * p.queries.row;
+            for (int64_t w = 0; w < words; w += LANES) {
+                Word tile[LANES * LANES];
+                const int64_t count = std::min(LANES, words - w);
+                V::turn(rows, w * PAIR, count, tile);
+                for (int64_t i = 0; i < count; ++i) std::copy_n(tile + i * LANES, LANES, out + (w + i) * BLOCK + half);
+            }
+        }
+    }
+
+    // Keys and values of a chunk close together: where they lie, they may be thousands of bytes apart and fight for the same
+    // lines of the cache. Values of bfloat16 are paired by key on the way; an odd last key pairs with zeros.
+    void fetch(const Number *k, const Number *v, int64_t from, int64_t until) {
+        for (int64_t key = from; key < until; ++key)
+            std::copy_n(k + key * p.keys.row, p.dim, near_keys.get() + (key - from) * p.dim);
+        for (int64_t key = from; key < until; key += PAIR) {
+            const Number *first = v + key * p.values.row;
+            V::pair(first, key + 1 < until ? first + p.values.row : nullptr, p.value_dim,
+                    near_values.get() + (key - from) / PAIR * p.value_dim);
+        }
+    }
+
+    void attend(int64_t b, int64_t key, int64_t count) {
+        const Number *k = near_keys.get() + key * p.dim;
+        const Word *turned = queries.get() + b * words * BLOCK, *v = near_values.get() + key / PAIR * p.value_dim;
+        int64_t row = 0;
+        for (; row + ROWS <= count; row += ROWS) score<ROWS>(k + row * p.dim, turned, scores.get() + row * BLOCK);
+        rest_of_scores(count - row, k + row * p.dim, turned, scores.get() + row * BLOCK);
+        float shrink[BLOCK];
+        weigh(b, count, shrink);
+        const int64_t steps = (count + PAIR - 1) / PAIR;
+        float *sum = sums.get() + b * p.value_dim * BLOCK;
+        int64_t d = 0;
+        for (; d + ROWS <= p.value_dim; d += ROWS) add<ROWS>(v + d, steps, shrink, sum + d * BLOCK);
+        rest_of_sums(p.value_dim - d, v + d, steps, shrink, sum + d * BLOCK);
+    }
+
+    // Scores of R keys and all queries of a block.
+    template <int R>
+    void score(const Number *k, const Word *turned, float *out) const {
+        Wide left[R], right[R];
+        for (int r = 0; r < R; ++r) left[r] = right[r] = V::zero();
+        const Number *rows[R];
+        for (int r = 0; r < R; ++r) rows[r] = k + r * p.dim;
+        for (int64_t w = 0; w < words; ++w) {
+            const auto a = V::words(turned + w * BLOCK), c = V::words(turned + w * BLOCK + LANES);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+                const auto one = V::key(rows[r] + w * PAIR);
+                left[r] = V::product(one, a, left[r]);
+                right[r] = V::product(one, c, right[r]);
+            }
+        }
+        for (int r = 0; r < R; ++r) V::store(out + r * BLOCK, left[r]), V::store(out + r * BLOCK + LANES, right[r]);
+    }
+
+    void rest_of_scores(int64_t rows, const Number *k, const Word *turned, float *out) const {
+        switch (rows) {
+            case 1: return score<1>(k, turned, out);
+            case 2: return score<2>(k, turned, out);
+            case 3: return score<3>(k, turned, out);
+            case 4: return score<4>(k, turned, out);
+            case 5: return score<5>(k, turned, out);
+            case 6: return score<6>(k, turned, out);
+            case 7: return score<7>(k, turned, out);
+            default: return;
+        }
+    }
+
+    // Scores to weights, with the highest score so far as reference; `shrink` is what earlier sums are to be multiplied with.
+    void weigh(int64_t b, int64_t count, float *shrink) {
+        const Wide scale = V::everywhere(p.scale * LOG2_E);
+        for (int64_t half = 0; half < BLOCK; half += LANES) {
+            const float *s = scores.get() + half;
+            float *most = highest.get() + b * BLOCK + half, *total = totals.get() + b * BLOCK + half;
+            Wide m = V::load(s), n = m;
+            for (int64_t key = 1; key + 1 < count; key += 2) {
+                m = V::max(m, V::load(s + key * BLOCK));
+                n = V::max(n, V::load(s + (key + 1) * BLOCK));
+            }
+            m = V::max(m, V::load(s + (count - 1) * BLOCK));
+            const Wide before = V::load(most), now = V::max(before, V::times(V::max(m, n), scale));
+            const Wide sum = V::weights(s, BLOCK, count, scale, now, weights.get() + half, BLOCK);
+            const Wide less = V::exp2(V::minus(before, now));
+            V::store(total, V::fma(V::load(total), less, sum));
+            V::store(most, now);
+            V::store(shrink + half, less);
+        }
+    }
+
+    // R numbers of the sums of all queries of a block: shrunk, then the weighted values of `steps` keys added.
+    template <int R>
+    void add(const Word *values, int64_t steps, const float *shrink, float *sum) const {
+        Wide left[R], right[R];
+        const Wide less_left = V::load(shrink), less_right = V::load(shrink + LANES);
+        for (int r = 0; r < R; ++r) {
+            left[r] = V::times(V::load(sum + r * BLOCK), less_left);
+            right[r] = V::times(V::load(sum + r * BLOCK + LANES), less_right);
+        }
+        const Word *weight = weights.get();
+        for (int64_t step = 0; step < steps; ++step, weight += BLOCK, values += p.value_dim) {
+            const auto a = V::words(weight), c = V::words(weight + LANES);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+                const auto one = V::everywhere(values + r);
+                left[r] = V::product(one, a, left[r]);
+                right[r] = V::product(one, c, right[r]);
+            }
+        }
+        for (int r = 0; r < R; ++r) V::store(sum + r * BLOCK, left[r]), V::store(sum + r * BLOCK + LANES, right[r]);
+    }
+
+    void rest_of_sums(int64_t rows, const Word *values, int64_t steps, const float *shrink, float *sum) const {
+        switch (rows) {
+            case 1: return add<1>(values, steps, shrink, sum);
+            case 2: return add<2>(values, steps, shrink, sum);
+            case 3: return add<3>(values, steps, shrink, sum);
+            case 4: return add<4>(values, steps, shrink, sum);
+            case 5: return add<5>(values, steps, shrink, sum);
+            case 6: return add<6>(values, steps, shrink, sum);
+            case 7: return add<7>(values, steps, shrink, sum);
+            default: return;
+        }
+    }
+
+    // Sums over totals, turned back, to where they belong.
+    void write(int64_t batch, int64_t head, int64_t block, int64_t b) const {
+        const float *sum = sums.get() + b * p.value_dim * BLOCK, *total = totals.get() + b * BLOCK;
+        Number *out = static_cast<Number *>(p.out.data) + batch * p.out.batch + head * p.out.head;
+        for (int64_t half = 0; half < BLOCK; half += LANES) {
+            const Wide sure = V::load(total + half);
+            const Wide inverse = V::inverse(sure);  // 0 where there was no key
+            const int64_t first = block * BLOCK + half, rows = std::min(LANES, p.query_count - first);
+            for (int64_t d = 0; d < p.value_dim && rows > 0; d += LANES)
+                V::turn_back(sum + d * BLOCK + half, BLOCK, std::min(LANES, p.value_dim - d), inverse, out + first * p.out.row + d,
+                             p.out.row, rows);
+        }
+    }
+
+    const sam2_attention &p;
+    const int64_t words;
+    std::unique_ptr<Word[], Freed> queries;
+    std::unique_ptr<float[], Freed> sums, highest, totals, scores;
+    std::unique_ptr<Word[], Freed> weights;
+    std::unique_ptr<Number[], Freed> near_keys;
+    std::unique_ptr<Word[], Freed> near_values;
+};
+
+// Blocks `first` to `last` of all batches and heads, in this thread.
+template <class V>
+void attend_blocks(const sam2_attention &problem, int64_t first, int64_t last) {
+    const int64_t a_head = (problem.query_count + 2 * V::LANES - 1) / (2 * V::LANES);
+    Walk<V> walk(problem, std::min(a_head, last - first));
+    while (first < last) {
+        const int64_t head = first / a_head, block = first % a_head, count = std::min(a_head - block, last - first);
+        walk.go(head / problem.heads, head % problem.heads, block, count);
+        first += count;
+    }
+}
+
+}  // namespace
+}  // namespace sam2
