@@ -2,7 +2,7 @@
 
 Tracks objects through a stack that is made frame by frame, corrects one on the way, tracks all again from there, and
 reads the resident memory. Prints a table and writes ``benchmarks/results/<date>-memory.json``. The long run is
-``nice python benchmarks/memory.py --frames 20000 --objects 10 --side 64 --image 256 --memory-mb 256``.
+``nice python benchmarks/memory.py --frames 20000 --objects 10 --side 32 --image 64 --window whole --memory-mb 64``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ from sam2_engine.tracking import Tracker  # noqa: E402
 
 WARM_UP = 60
 """Frames after which nothing but what is kept grows: libraries have loaded, and memories of all kinds are there."""
+
+
+CORRECTED_AT = 0.9
+"""Where a correction is made, as a part of the frames; all are tracked again from there."""
 
 
 class MadeFrames:
@@ -85,6 +89,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--objects", type=int, default=1)
     parser.add_argument("--image", type=int, default=512, help="side of the frames")
+    parser.add_argument(
+        "--window", choices=("auto", "whole"), default="auto", help="ten objects in whole frames are quick"
+    )
     parser.add_argument("--memory-mb", type=float, default=128.0, help="the budget")
     today = ROOT / "benchmarks" / "results" / f"{datetime.date.today()}-memory.json"
     parser.add_argument("--out", type=Path, default=today)
@@ -98,17 +105,18 @@ def main() -> None:
     tracker = Tracker(Sam2(MODELS[arguments.model].at_side(arguments.side)).eval())
     frames = MadeFrames(arguments.frames, arguments.image, arguments.objects)
     # What comes with first use, such as libraries and threads, is no part of what is kept.
-    warm = Session(frames, tracker, budget=Budget(16))
+    warm = Session(frames, tracker, budget=Budget(16), window=arguments.window)
     run(warm, frames, arguments.objects, WARM_UP, [])
     del warm
     before = resident_mb()
     rows: list[dict[str, Any]] = []
     started = time.perf_counter()
-    session = Session(frames, tracker, budget=Budget(arguments.memory_mb))
+    session = Session(frames, tracker, budget=Budget(arguments.memory_mb), window=arguments.window)
     run(session, frames, arguments.objects, None, rows)
-    row, column = frames.middle(arguments.frames // 2)
-    session.prompt(0, arguments.frames // 2, Prompts((Click(column, row),)))
-    for number, masks in enumerate(session.propagate(start=arguments.frames // 2), 1):
+    wrong = int(arguments.frames * CORRECTED_AT)
+    row, column = frames.middle(wrong)
+    session.prompt(0, wrong, Prompts((Click(column, row),)))
+    for number, masks in enumerate(session.propagate(start=wrong), 1):
         note(rows, masks.frame + 1, "after a correction", always=number % 500 == 0)
     note(rows, arguments.frames, "at the end", always=True)
     most = max(row["resident_mb"] for row in rows) - before

@@ -9,35 +9,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import cleanup
 from .budget import Budget
 from .config import Follow
 from .deciding import Cleaning, FrameDecider
 from .errors import FramesError, PromptError, SessionError, UnknownObjectError
 from .frames import Frames, LiveFrames, open_frames
 from .geometry import check_prompts
+from .handing_out import HandingOut
 from .history import History
-from .kept_masks import KeptMasks, MaskShelf, PackedMask
 from .looking import WindowChoice, rule_for
 from .memory import Direction, MemoryEntry, MemoryPolicy
 from .memory_room import MemoryRoom
 from .outputs import FrameMasks
 from .passed import Passed
-from .pipeline import Behind
 from .prompts import ObjectId, Prompts
 from .stored_features import SharedFeatures
-from .track import Track
-from .tracking import ABSENT_LOGIT, Tracker
+from .track import Track, extends
+from .tracking import Tracker
 
 Way = Literal["forward", "backward", "both"]
 
@@ -96,18 +92,17 @@ class Session:
     ) -> None:
         self.frames: Frames = open_frames(frames)
         self.tracker = tracker
-        self._cleaning = Cleaning(max_hole_area, max_island_area, exclusive)
         self.corrections_stay = corrections_stay
         self._make_policy = policy or tracker.default_policy
         self._tracks: dict[ObjectId, Track] = {}
         self.budget = budget or Budget()
         shares = self.budget.shares
-        self.shelf = MaskShelf(shares.masks)
         self._history = History(max_bytes=shares.history)
         self._room = MemoryRoom(shares.memories)
         rule = rule_for(tracker.config, window)
         self._decider = FrameDecider(self.frames, tracker, self.budget, rule, features, follow)
-        self._packing = Behind()
+        cleaning = Cleaning(max_hole_area, max_island_area, exclusive)
+        self._handing_out = HandingOut(self._decider, cleaning, shares.masks)
         self._lock = threading.RLock()
         self._propagating = False
 
@@ -152,15 +147,12 @@ class Session:
     def masks(self, frame: int) -> FrameMasks:
         """What is known of a frame now; objects that never reached it are left out."""
         self._check_frame(frame)
-        self._packing.wait()
         with self._lock:
-            known = {obj: track.masks[frame] for obj, track in self._tracks.items() if frame in track.masks}
-        masks = {obj: packed.unpack() for obj, packed in known.items()}
-        return FrameMasks(frame, masks, {obj: packed.score for obj, packed in known.items()})
+            return self._handing_out.kept(self._tracks, frame)
 
     def scores(self, obj: ObjectId) -> Mapping[int, float]:
         """Frame → score of an object, for every frame it has a mask on."""
-        self._packing.wait()
+        self._handing_out.packing.wait()
         with self._lock:
             return {frame: packed.score for frame, packed in sorted(self._track(obj).masks.items())}
 
@@ -194,13 +186,9 @@ class Session:
         with self._editing():
             self._check_frame(frame)
             self._check_prompts(prompts)
-            track = (
-                self._tracks[obj].copy()
-                if obj in self._tracks
-                else Track(self._make_policy(), masks=self.shelf.masks())
-            )
+            track = self._tracks[obj].copy() if obj in self._tracks else self.new_track()
             if from_scratch is None:
-                from_scratch = not _extends(track.prompts.get(frame), prompts)
+                from_scratch = not extends(track.prompts.get(frame), prompts)
             entry = self._decider.answer(track, frame, prompts, from_scratch=from_scratch)
             self._history.remember(self._tracks)
             track.prompts[frame], track.drafts[frame] = prompts, entry
@@ -327,7 +315,7 @@ class Session:
         try:
             with self._lock:
                 self.settle(prompted)
-            with closing(self._decider.ahead(order)) as line, self._packing:
+            with closing(self._decider.ahead(order)) as line, self._handing_out.packing:
                 for frame in line:
                     with self._lock:
                         active = [o for o in prompted if not anchored or self._tracks[o].reaches(frame, direction)]
@@ -349,7 +337,7 @@ class Session:
         """Write objects, prompts, masks and memories to one file, whole or not at all. See `session_file`."""
         from .session_file import write_session
 
-        self._packing.wait()
+        self._handing_out.packing.wait()
         with self._lock:
             write_session(self, Path(path))
 
@@ -377,41 +365,29 @@ class Session:
         self, frame: int, entries: Mapping[ObjectId, MemoryEntry], logits: Mapping[ObjectId, Tensor]
     ) -> FrameMasks:
         """Masks at image size from what `steps` and `image_logits` gave; they are remembered for `masks`."""
-        masks = {obj: cleanup.threshold(plane)[0, 0].cpu().numpy() for obj, plane in logits.items()}
-        scores = {obj: entries[obj].iou * float(entries[obj].object_score.sigmoid()) for obj in logits}
-        found = FrameMasks(frame, masks, scores)
         with self._lock:
-            kept = {obj: self._tracks[obj].masks for obj in masks}
-        if self._propagating:
-            # Who gets the masks may write on them, while they wait to be packed.
-            mine = FrameMasks(frame, {obj: mask.copy() for obj, mask in masks.items()}, scores)
-            self._packing.do(partial(_pack, mine, kept))
-        else:
-            _pack(found, kept)
-        return found
+            tracks = dict(self._tracks)
+        return self._handing_out.keep(tracks, frame, entries, logits, later=self._propagating)
+
+    def known_logits(self, frame: int) -> Tensor:
+        """Mask logits ``[N, 1, H, W]`` of all N objects on a frame, `ABSENT_LOGIT` where one is not known there."""
+        with self._lock:
+            return self._handing_out.known_logits(self._tracks, frame)
+
+    def image_logits(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> dict[ObjectId, Tensor]:
+        """Mask logits ``[1, 1, H, W]`` of a frame's objects at image size, cleaned as the session was asked to."""
+        with self._lock:
+            return self._handing_out.logits(self._tracks, frame, entries)
+
+    def new_track(self, policy: MemoryPolicy | None = None) -> Track:
+        """A track for an object of this session, which it does not know yet."""
+        return Track(policy or self._make_policy(), masks=self._handing_out.shelf.masks())
 
     def _make_room(self, frame: int) -> None:
         """Keep memories and history within the budget."""
         self._room.make(self._tracks.values(), frame)
         if frame % CHECKED_EVERY == 0:
             self._history.shrink(self._tracks)
-
-    def known_logits(self, frame: int) -> Tensor:
-        """Mask logits ``[N, 1, H, W]`` of all N objects on a frame, `ABSENT_LOGIT` where one is not known there."""
-        with self._lock:
-            entries = {obj: entry for obj, track in self._tracks.items() if (entry := track.known(frame)) is not None}
-            found = self.image_logits(frame, entries)
-            nothing = torch.full((1, 1, *self.size), ABSENT_LOGIT, device=self.tracker.placement.device)
-            return torch.cat([found.get(obj, nothing) for obj in self._tracks] or [nothing[:0]])
-
-    def image_logits(self, frame: int, entries: Mapping[ObjectId, MemoryEntry]) -> dict[ObjectId, Tensor]:
-        """Mask logits ``[1, 1, H, W]`` of a frame's objects at image size, cleaned as the session was asked to."""
-        everyone = dict(entries)
-        if self._cleaning.exclusive:
-            others = {o: e for o, t in self._tracks.items() if o not in entries and (e := t.known(frame)) is not None}
-            everyone.update(others)
-        rows = self._decider.image_logits(list(everyone.values()), self._cleaning)
-        return {obj: rows[row : row + 1] for row, obj in enumerate(everyone) if obj in entries}
 
     def _order(
         self, objects: Sequence[ObjectId], direction: Direction, start: int | None, max_frames: int | None
@@ -424,9 +400,6 @@ class Session:
         if max_frames is not None:
             last = min(last, start + max_frames) if direction == 1 else max(last, start - max_frames)
         return range(start, last + direction, direction)
-
-    def _new_track(self) -> Track:
-        return Track(self._make_policy(), masks=self.shelf.masks())
 
     def _track(self, obj: ObjectId) -> Track:
         if obj not in self._tracks:
@@ -452,16 +425,3 @@ class Session:
                     "a propagation is running; close its generator (or finish the loop) before changing prompts"
                 )
             yield
-
-
-def _extends(before: Prompts | None, now: Prompts) -> bool:
-    """Whether nothing that was said before was moved or taken away."""
-    if before is None or before.mask is not None or now.mask is not None:
-        return True
-    return before.box in (None, now.box) and now.clicks[: len(before.clicks)] == before.clicks
-
-
-def _pack(found: FrameMasks, kept: Mapping[ObjectId, KeptMasks]) -> None:
-    """Keep the masks of a frame."""
-    for obj, mask in found.masks.items():
-        kept[obj][found.frame] = PackedMask.pack(mask, found.scores[obj])

@@ -25,7 +25,6 @@ from .errors import SessionFileError
 from .geometry import Window
 from .kept_masks import PackedMask
 from .memory import MemoryBank, MemoryEntry, MemoryPolicy
-from .passed import Passed
 from .prompts import Box, Click, ObjectId, Prompts
 from .saved_masks import DOCUMENT, FORMAT, MAX_BYTES, check_format, read_packed_mask
 from .track import Track
@@ -148,16 +147,13 @@ def _track(item: dict[str, Any], tensors: Mapping[str, Tensor], policy: MemoryPo
         found = [_read_entry(entry, tensors) for entry in item[name]]
         return {entry.frame: entry for entry in found}
 
-    masks = session.shelf.masks()
-    masks.update({int(frame): read_packed_mask(mask) for frame, mask in item["masks"].items()})
-    return Track(
-        policy,
-        {int(frame): _read_prompts(said) for frame, said in item["prompts"].items()},
-        entries("drafts"),
-        MemoryBank(entries("prompted"), entries("recent")),
-        Passed({int(frame): direction for frame, direction in item["passed"].items()}),
-        masks,
-    )
+    track = session.new_track(policy)
+    track.prompts.update({int(frame): _read_prompts(said) for frame, said in item["prompts"].items()})
+    track.drafts.update(entries("drafts"))
+    track.bank = MemoryBank(entries("prompted"), entries("recent"))
+    track.passed.update({int(frame): direction for frame, direction in item["passed"].items()})
+    track.masks.update({int(frame): read_packed_mask(mask) for frame, mask in item["masks"].items()})
+    return track
 
 
 def _id(value: object) -> ObjectId:

@@ -76,3 +76,10 @@ class Track:
             self.bank.put(replace(entry, prompted=False))
         else:
             self.masks.pop(frame, None)
+
+
+def extends(before: Prompts | None, now: Prompts) -> bool:
+    """Whether nothing that was said before was moved or taken away."""
+    if before is None or before.mask is not None or now.mask is not None:
+        return True
+    return before.box in (None, now.box) and now.clicks[: len(before.clicks)] == before.clicks
