@@ -44,6 +44,9 @@ class Contender(Protocol):
         Frames are computed when they are asked for. Closing the iterator ends it.
         """
 
+    def keep_single_masks(self) -> None:
+        """From now on a single mask stays where it is unstable, so that rounding cannot change which one is meant."""
+
 
 def can(contender: Contender, what: str) -> bool:
     """Whether a contender has a method at all; foreign ones need not have all."""

@@ -72,6 +72,10 @@ class Engine:
         for found in session.propagate():
             yield np.stack([found.masks[obj] for obj in session.objects])
 
+    def keep_single_masks(self) -> None:
+        """Of the model, and so of every engine that shares it."""
+        self.model.dynamic_multimask = False
+
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

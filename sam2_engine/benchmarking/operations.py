@@ -6,13 +6,18 @@ additions, activations, normalisation and interpolation are not, they are less t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from .. import attention
 
 OURS = "sam2_engine"
 """Namespace of the compiled kernels of this package."""
@@ -43,13 +48,30 @@ class Operations:
 def count_operations(run: Callable[[], Any]) -> Operations:
     """Run something once and count its operations.
 
-    Everything is counted that runs in this thread, in whatever precision.
+    Everything is counted that PyTorch runs in this thread, in whatever precision, and attention by our own kernel.
     """
-    formulas = _formulas()
-    seen = _KernelsSeen()
-    with seen, FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+    ours = _KernelsSeen()
+    with _counted_kernel() as by_kernel, ours, FlopCounterMode(display=False, custom_mapping=_formulas()) as counter:
         run()
-    return Operations(int(counter.get_total_flops()), tuple(sorted(seen.names - set(FREE))))
+    total = int(counter.get_total_flops()) + sum(by_kernel)
+    return Operations(total, tuple(sorted(ours.names - set(FREE))))
+
+
+@contextmanager
+def _counted_kernel() -> Iterator[list[int]]:
+    """What the compiled attention does, which PyTorch does not see: it is called past its dispatcher."""
+    counts: list[int] = []
+    attend = attention.attend
+
+    def counted(queries: Tensor, keys: Tensor, values: Tensor, *rest: Any, **settings: Any) -> Tensor:
+        counts.append(attention_operations(tuple(queries.shape), tuple(keys.shape), tuple(values.shape)))
+        return attend(queries, keys, values, *rest, **settings)
+
+    attention.attend = counted
+    try:
+        yield counts
+    finally:
+        attention.attend = attend
 
 
 def product_operations(rows: int, inner: int, columns: int) -> int:
@@ -67,10 +89,18 @@ def attention_operations(
     return batch * heads * (scores + product_operations(rows, columns, wide))
 
 
+def _linear_operations(tokens: tuple[int, ...], *_: Any, out_shape: Any, **__: Any) -> int:
+    """Of a linear layer from the shapes of what comes in and what goes out."""
+    return product_operations(math.prod(tokens[:-1]), tokens[-1], out_shape[-1])
+
+
 def _formulas() -> dict[Any, Any]:
-    """Attention on the CPU, which PyTorch's own table leaves out and so counts as nothing."""
-    cpu_attention = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-    return {} if cpu_attention is None else {cpu_attention: attention_operations}
+    """What PyTorch's own table leaves out, and so counts as nothing: attention on the CPU, oneDNN's linear layers."""
+    found = {
+        getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None): attention_operations,
+        getattr(torch.ops.mkldnn, "_linear_pointwise", None): _linear_operations,
+    }
+    return {op: formula for op, formula in found.items() if op is not None}
 
 
 class _KernelsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]

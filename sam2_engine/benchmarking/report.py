@@ -10,6 +10,7 @@ from .peaks import Peaks
 from .running import Row
 from .starting import HELP_LIMIT_S, IMPORT_LIMIT_S, MODEL_LIMIT_S
 from .timing import Spread
+from .variants import AGREEMENT
 
 
 def machine_lines(machine: Mapping[str, Any]) -> list[str]:
@@ -98,10 +99,12 @@ def memory_line(row: Mapping[str, Any]) -> str:
 
 def agreement_line(agreement: Agreement) -> str:
     """How alike the masks are."""
-    verdict = "" if agreement.holds else "  TOO FAR APART"
+    verdict = "" if agreement.is_judged else "; random weights, not judged"
+    if not agreement.holds:
+        verdict = f"; TOO FAR APART, it should be at least {AGREEMENT}"
     return (
         f"{'masks, IoU with ' + agreement.reference:32} {agreement.name:18} mean {agreement.mean:.4f}, "
-        f"lowest {agreement.lowest:.4f} of {agreement.masks}{verdict}"
+        f"lowest {agreement.lowest:.4f} of {agreement.masks}, {agreement.model}{verdict}"
     )
 
 

@@ -226,19 +226,22 @@ class _Bench:
         return found
 
     def _agreement(self) -> list[dict[str, Any]]:
-        from ..benchmarking.agreement import compare, masks_of
-        from ..benchmarking.engine import Engine
+        from ..benchmarking.agreement import agreements
+        from ..benchmarking.engine import Engine, find_model
         from ..benchmarking.report import agreement_line
 
-        others = [engine for engine in self.engines if not engine.variant.is_reference]
-        if not others:
-            return []
-        reference = Engine(self.model, VARIANTS["fp32"])
-        expected, found = masks_of(reference), []
-        for engine in others:
-            agreement = compare(engine.name, masks_of(engine), reference.name, expected)
-            self.console.say(agreement_line(agreement))
-            found.append(agreement.record())
+        variants = [engine.variant for engine in self.engines if not engine.variant.is_reference]
+        models = [self.model]
+        if self.weights == "random":
+            # Whether a precision is good enough is told by trained weights only.
+            models.append(find_model("nano", None, self.device)[0])
+        found = []
+        for model in models if variants else ():
+            engines = [Engine(model, variant) for variant in (VARIANTS["fp32"], *variants)]
+            is_trained = self.weights != "random" or model is not self.model
+            for agreement in agreements(engines, model.config.name, is_trained=is_trained):
+                self.console.say(agreement_line(agreement))
+                found.append(agreement.record())
         return found
 
     def _start(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 
 from sam2_engine.benchmarking.processes import ask, environment, peak_mb
 from sam2_engine.benchmarking.starting import HELP_LIMIT_S, IMPORT_LIMIT_S, child_command
+from sam2_engine.benchmarking.variants import AGREEMENT
 from sam2_engine.cli import main
 from sam2_engine.errors import EngineError
 
@@ -48,7 +49,7 @@ def quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_promised_field_is_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "bench.json"
     what = "set_image,first_click,click,clicks,propagate,agreement"
-    assert main(["bench", *LITTLE, "--precision", "fp32", "bf16", "--what", what, "--json", str(target)]) == 0
+    code = main(["bench", *LITTLE, "--precision", "fp32", "bf16", "--what", what, "--json", str(target)])
     record = json.loads(target.read_text())
     assert {"format", "made_at", "machine", "settings", "peaks", "rows", "agreement", "start", "cold", "memory"} == set(
         record
@@ -63,7 +64,9 @@ def test_every_promised_field_is_in_the_json(tmp_path: Path, capsys: pytest.Capt
     for row in record["rows"]:
         _check_row(row)
     (agreement,) = record["agreement"]
-    assert (agreement["contender"], agreement["reference"], agreement["holds"]) == ("ours bf16", "ours fp32", True)
+    assert (agreement["contender"], agreement["reference"], agreement["model"]) == ("ours bf16", "ours fp32", "nano")
+    assert (agreement["judged"], agreement["holds"]) == (True, agreement["iou_mean"] >= AGREEMENT)
+    assert code == (0 if agreement["holds"] else 1)
     assert "GFLOP/s" in capsys.readouterr()[0]
 
 

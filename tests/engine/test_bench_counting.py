@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,23 @@ def test_fused_attention_on_the_cpu_counts_as_written_out() -> None:
     assert fused.total == written.total == 2 * (2 * 6 * 4 * 9 + 2 * 6 * 9 * 4)
 
 
+@pytest.mark.parametrize("numbers", [torch.float32, torch.bfloat16])
+def test_our_attention_kernel_and_packed_layers_count_as_plain_ones(numbers: torch.dtype) -> None:
+    from sam2_engine.model.layers import Attention, Mlp
+
+    layer, mlp = Attention(64, 2), Mlp(64, 256, 64, activation="gelu")
+    tokens = torch.randn(1, 300, 64)
+
+    def counted(grad: Any) -> int:
+        with grad(), torch.autocast("cpu", torch.bfloat16, enabled=numbers == torch.bfloat16):
+            return count_operations(lambda: mlp(layer(tokens, tokens, tokens))).total
+
+    products = 4 * (2 * 300 * 64 * 64) + 2 * (2 * 300 * 64 * 256)
+    attention = 2 * (2 * 300 * 32 * 300 + 2 * 300 * 300 * 32)
+    # With gradients neither the kernel nor oneDNN's packed layers are used.
+    assert counted(torch.inference_mode) == counted(torch.enable_grad) == products + attention
+
+
 def test_a_kernel_of_ours_whose_operations_are_unknown_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     from sam2_engine.ops import components
 
@@ -121,6 +139,14 @@ def test_shares_are_of_the_peak_in_the_same_numbers() -> None:
     assert (record["gflop"], record["gflop_per_s"], record["share_of_peak"]) == (50.0, 50.0, 0.25)
     unknown = Row("click", "click", "ours", "float32", (1.0,), None, 200.0)
     assert (unknown.gflops, unknown.share_of_peak, unknown.record()["gflop"]) == (None, None, None)
+
+
+def test_only_trained_weights_are_judged_by_their_agreement() -> None:
+    full = np.ones((2, 2), bool)
+    apart = replace(compare("b", [~full], "a", [full]), is_judged=False)
+    assert apart.mean == 0
+    assert apart.holds
+    assert not apart.record()["judged"]
 
 
 def test_agreement_counts_empty_masks_as_equal_and_fails_below_the_limit() -> None:
