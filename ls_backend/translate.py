@@ -159,6 +159,7 @@ def results_from_masks(
     original_size: tuple[int, int] | None = None,
     image_rotation: float = 0,
     outline: Outline | None = None,
+    instead_of: Mapping[ObjectId, Json] | None = None,
 ) -> list[dict[str, Any]]:
     """Regions for the masks of one frame, as ``/predict`` returns them.
 
@@ -171,12 +172,14 @@ def results_from_masks(
     original_size : (height, width) that the browser knows; those of the masks when not given
     image_rotation : of the prompts
     outline : how polygons are made
+    instead_of : object → a region that was accepted and that its first region replaces, if it is of the same kind. It
+        has the same id: the editor puts it in the other's place when it is accepted
 
     Returns
     -------
     One region for each object, polygons one for each of its parts. A region that one tag draws and another one names
-    is two results with one id, as in the editor. Each has an id never used before, because the
-    editor merges regions of equal id, and a score where there is a finite one, because it stops at anything else. A
+    is two results with one id, as in the editor. Each but those of `instead_of` has an id never used before, because
+    the editor merges regions of equal id, and a score where there is a finite one, because it stops at anything else. A
     label that no tag offers is left out.
 
     Raises
@@ -203,8 +206,10 @@ def results_from_masks(
         if config.image(target.to_name).is_list:
             shared["item_index"] = found.frame
         namer = _namer(config, control, target)
+        name = _name_of((instead_of or {}).get(obj), control)
         for value in _values(control.kind, mask, canvas, outline or Outline()):
-            results += _named({"id": _fresh_id(), **shared, "value": value}, control, namer, target.label)
+            results += _named({"id": name or _fresh_id(), **shared, "value": value}, control, namer, target.label)
+            name = None
     return results
 
 
@@ -359,6 +364,12 @@ def _named(
 
 def _score(score: float | None) -> dict[str, float]:
     return {} if score is None or not math.isfinite(score) else {"score": float(score)}
+
+
+def _name_of(region: Json | None, control: ControlTag) -> str | None:
+    """The id of a region that a tag could have drawn."""
+    kinds = [str(kind).removesuffix("labels") for kind in (control.kind, (region or {}).get("type"))]
+    return str(region["id"]) if region is not None and kinds[0] == kinds[1] else None
 
 
 def _fresh_id() -> str:

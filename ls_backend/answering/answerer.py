@@ -21,7 +21,7 @@ from ..turns import SupersededError, Urgency
 from .ahead import Ahead, Present
 from .asking import Ask, read_asks
 from .batch import everything, marked_in, only_label
-from .belonging import Memory, Newest, existing_regions, own_draft, pointed_at, saved_ids
+from .belonging import Memory, Newest, existing_regions, own_draft, pointed_at, saved_ids, seen_again
 from .pages import IsStale, Limits, PagesAnswer, without
 from .upcoming import Upcoming
 from .videos import prompts_of, read_tracks, tracked_region
@@ -163,22 +163,31 @@ class Answerer:
         if not marked:
             return []
         work = self.store.open(ask.urls(tag), _first_page(marked), ask.access)
-        belonging, corrected = self._belonging(ask, marked, work.pages.size)
+        size, answer = work.pages.size, PagesAnswer(work, self.engine.turns, Urgency.CLICK, is_stale)
+        belonging, corrected = self._belonging(ask, marked, answer, size)
+        bodies = {str(region.get("id")) for region in corrected}
         objects = [
             one
-            for one in read_prompts([*corrected, *belonging, *marked], size=work.pages.size)
-            if not one.region_ids or set(one.region_ids) - {str(region.get("id")) for region in corrected}
+            for one in read_prompts([*corrected, *belonging, *marked], size=size)
+            if not one.region_ids or set(one.region_ids) - bodies
         ]
-        answer = PagesAnswer(work, self.engine.turns, Urgency.CLICK, is_stale)
-        found = answer.masks(objects, Limits(self.settings.frames_range))
+        masks = {str(one.get("id")): one for one in reversed(corrected) if str(one.get("type")).startswith(_MASKS)}
+        replaced: dict[tuple[int, ObjectId], Json] = {
+            (one.frame, one.obj): masks[name] for one in objects for name in one.region_ids if name in masks
+        }
+        # What was accepted is there on the other pages, too.
+        own_pages = {obj: {one.frame for one in objects if one.obj == obj} for _, obj in replaced}
+        found = answer.masks(objects, Limits(self.settings.frames_range, own_pages))
         used = {name for one in objects for name in one.region_ids}
-        taken = _Taken(ask, used, work.pages.size) if self.settings.non_overlapping else None
+        taken = _Taken(ask, used, size) if self.settings.non_overlapping else None
         targets: dict[ObjectId, ObjectLabel] = {one.obj: one.target for one in objects}
-        results = self._results(ask, targets, found, marked, taken)
-        self.memory.answered(ask.task_key, marked, {str(region["id"]) for region in results})
+        results = self._results(ask, targets, found, marked, taken, replaced)
+        self.memory.answered(ask.task_key, marked, {str(region["id"]) for region in results} - bodies)
         return results
 
-    def _belonging(self, ask: Ask, marked: Sequence[Json], size: tuple[int, int]) -> tuple[list[Json], list[Json]]:
+    def _belonging(
+        self, ask: Ask, marked: Sequence[Json], answer: PagesAnswer, size: tuple[int, int]
+    ) -> tuple[list[Json], list[Json]]:
         """What was marked a moment ago by another tool, and boxes and masks that are corrected now."""
         ids = {str(region.get("id")) for region in marked if region.get("id")}
         if not all(region.get("id") for region in marked):
@@ -188,7 +197,9 @@ class Answerer:
         saved = {str(region.get("id")) for region in draft} if is_current else None
         joined = self.memory.join(ask.task_key, marked, size, saved, saved_ids(ask.task))
         known = {str(region.get("id")) for region in joined}
-        corrected = pointed_at([*joined, *marked], draft, size)
+        corrected = pointed_at([*joined, *marked], draft or existing_regions(ask.task, ids), size)
+        if not corrected:
+            corrected = seen_again([*joined, *marked], draft, size, lambda regions: answer.seen(regions, size))
         return joined, [region for region in corrected if str(region.get("id")) not in known]
 
     def _on_video(
@@ -213,6 +224,7 @@ class Answerer:
         found: Iterable[FrameMasks],
         marked: Sequence[Json],
         taken: _Taken | None = None,
+        replaced: Mapping[tuple[int, ObjectId], Json] | None = None,
     ) -> list[dict[str, Any]]:
         shown = next((size for region in marked if (size := original_size(region)) is not None), None)
         rotation = next((view_rotation(region) for region in reversed(marked)), 0.0)
@@ -226,6 +238,7 @@ class Answerer:
                 original_size=shown,
                 image_rotation=rotation,
                 outline=self.settings.outline,
+                instead_of={obj: region for (at, obj), region in (replaced or {}).items() if at == page.frame},
             )
         return results
 

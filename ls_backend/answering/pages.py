@@ -19,8 +19,9 @@ from sam2_engine.patches import MaskPatch
 from sam2_engine.prompts import ObjectId, Prompts
 from sam2_engine.walking import Answer, Stride, Surroundings, nearest
 
+from ..regions import Json
 from ..store import Work
-from ..translate import ObjectPrompts
+from ..translate import ObjectPrompts, read_prompts
 from ..turns import SupersededError, Turns, Urgency
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,13 @@ class PagesAnswer:
             for stride in self._carry(marked, limits):
                 pages.setdefault(stride.frame, {}).update(stride.found)
         return pages
+
+    def seen(self, marked: Sequence[Json], size: tuple[int, int]) -> NDArray[np.bool_] | None:
+        """The mask that regions on one page mean by themselves; None where they mean nothing, or nothing is there."""
+        for one in read_prompts(marked, size=size):
+            answer = self._answer(one, {}, Limits(0))
+            return None if answer is None or answer.patch.is_empty else answer.patch.unpack(size)
+        return None
 
     def _answer(self, one: ObjectPrompts, elsewhere: Found, limits: Limits) -> Answer | None:
         """What was marked about an object on one page; None where that says nothing about where it is."""

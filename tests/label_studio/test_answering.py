@@ -276,13 +276,58 @@ class TestWhatBelongsTogether:
         )
         assert not found[200, 320] and overlap(found, accepted) > 0.6
 
-    def test_a_positive_click_in_an_accepted_mask_means_another_object(self, tracker: Tracker) -> None:
-        marked = click(190.3, 200.3)
-        task = {"drafts": [draft(brush(objects_at()["left"]))]}
+    def test_what_is_corrected_takes_the_place_of_what_was_accepted(self, trained: Tracker) -> None:
+        accepted = brush(objects_at()["left"] | disc(300, 200, 60, 30))
+        marked = click(320.3, 200.3, positive=False)
+        task = {"drafts": [draft(accepted)]}
+        (found,) = regions_of(answerer_for(trained).predict(request(marked, task=task)))
+        assert found["id"] == accepted["id"] and found["type"] == accepted["type"]
+        # A second click goes on from what was accepted, not from the suggestion.
+        again = request(marked, click(330.3, 210.3, positive=False), task=task)
+        assert [one["id"] for one in regions_of(answerer_for(trained).predict(again))] == [accepted["id"]]
+
+    def test_what_was_drawn_in_another_way_is_not_replaced(self, trained: Tracker) -> None:
+        outline = {"points": [[20, 20], [50, 20], [50, 70], [20, 70]], "polygonlabels": ["Cat"]}
+        drawn = click(320.3, 200.3) | {"id": "drawn", "type": "polygonlabels", "value": outline}
+        marked = click(300.3, 300.3, positive=False)
+        (found,) = regions_of(answerer_for(trained).predict(request(marked, task={"drafts": [draft(drawn)]})))
+        assert found["type"] == "brushlabels" and found["id"] != "drawn"
+
+    def test_a_click_beside_a_mask_that_lacks_a_part_completes_it(self, trained: Tracker) -> None:
+        truth = objects_at()["left"]
+        accepted = truth & (np.indices(SIZE)[1] < 205)
+        marked, task = click(235.3, 200.3), {"drafts": [draft(brush(accepted))]}
+        answers = answerer_for(trained).predict(request(marked, task=task))
+        assert regions_of(answers)[0]["id"] == brush(accepted)["id"]
         np.testing.assert_array_equal(
-            masks_of(answerer_for(tracker).predict(request(marked, task=task)))[0],
-            masks_of(answerer_for(tracker).predict(request(marked)))[0],
+            only_mask(answers), engine_mask(trained, Prompts((clicked(235.3, 200.3),)), base=accepted)
         )
+        assert overlap(only_mask(answers), truth) > overlap(accepted, truth) + 0.15
+
+    def test_a_click_on_what_lies_beside_a_mask_means_another_object(self, trained: Tracker) -> None:
+        truth = objects_at()
+        marked, task = click(128.3, 92.3), {"drafts": [draft(brush(truth["left"]))]}
+        off = click(150.3, 180.3, positive=False)
+        for clicks in ((marked,), (marked, off)):
+            answers = answerer_for(trained).predict(request(*clicks, task=task))
+            np.testing.assert_array_equal(
+                only_mask(answers), only_mask(answerer_for(trained).predict(request(*clicks)))
+            )
+            assert regions_of(answers)[0]["id"] != brush(truth["left"])["id"]
+
+    @pytest.mark.parametrize("change", [{"label": "Dog"}, {"item_index": 1}], ids=["label", "page"])
+    def test_masks_of_other_labels_and_pages_are_not_completed(self, trained: Tracker, change: dict[str, Any]) -> None:
+        accepted = objects_at()["left"] & (np.indices(SIZE)[1] < 205)
+        task = {"drafts": [draft(brush(accepted, **change))]}
+        (found,) = regions_of(answerer_for(trained).predict(request(click(235.3, 200.3), task=task)))
+        assert found["id"] != brush(accepted, **change)["id"]
+
+    def test_a_mask_that_was_submitted_is_corrected_before_there_is_a_draft(self, trained: Tracker) -> None:
+        accepted = brush(objects_at()["left"] | disc(300, 200, 60, 30))
+        task = {"annotations": [{"id": 5, "result": [accepted], "was_cancelled": False}]}
+        marked = click(320.3, 200.3, positive=False)
+        (found,) = regions_of(answerer_for(trained).predict(request(marked, task=task)))
+        assert found["id"] == accepted["id"]
 
     @pytest.mark.parametrize("ages_s", [(4000.0,), (1.0, 2.0)], ids=["old", "two"])
     def test_drafts_that_may_be_anybodys_are_passed_over(self, tracker: Tracker, ages_s: tuple[float, ...]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ls_backend import encode_brush_rle
 from ls_backend.answering import Answerer
 from ls_backend.answering.pages import Limits, PagesAnswer
 from ls_backend.sources import Access
@@ -16,6 +18,7 @@ from sam2_engine.errors import FramesError
 from sam2_engine.tracking import Tracker
 from tests.label_studio.answering_parts import (
     PAGES,
+    SIZE,
     FakeFetcher,
     answerer_for,
     around,
@@ -25,6 +28,7 @@ from tests.label_studio.answering_parts import (
     objects_at,
     overlap,
     png,
+    region,
     regions_of,
     request,
     scene,
@@ -60,6 +64,15 @@ def test_two_boxes_of_a_label_are_two_objects_on_all_pages(trained: Tracker) -> 
     for page in range(6):
         assert overlap(masks[page][0], objects_at(page)["left"]) > 0.65
         assert overlap(masks[page][1], objects_at(page)["right"]) > 0.65
+
+
+def test_an_accepted_mask_is_corrected_on_its_own_page_only(trained: Tracker) -> None:
+    value = {"format": "rle", "rle": encode_brush_rle(objects_at(2)["left"] & (np.indices(SIZE)[1] < 210))}
+    accepted = region("brushlabels", value, item_index=2)
+    saved = {"id": 1, "result": [accepted], "updated_at": datetime.now(UTC).isoformat()}
+    marked = click(245, 204, item_index=2)
+    (found,) = regions_of(answerer_for(trained).predict(request(marked, config=PAGES, task={"drafts": [saved]})))
+    assert (found["id"], found["item_index"]) == (accepted["id"], 2)
 
 
 @pytest.mark.parametrize(("reach", "pages"), [(0, [2]), (1, [1, 2, 3]), (50, [0, 1, 2, 3, 4, 5])])
