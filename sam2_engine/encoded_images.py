@@ -51,8 +51,7 @@ def tracker_for(model: Sam2) -> Tracker:
     Numbers are float32, or what an autocast block around the call says, as with the published predictors.
     """
     device = next(model.parameters()).device
-    reduced = torch.is_autocast_enabled(device.type)
-    return Tracker(model, Placement(device, torch.get_autocast_dtype(device.type) if reduced else torch.float32))
+    return Tracker(model, Placement.around(device))
 
 
 def encode_images(

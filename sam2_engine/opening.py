@@ -11,7 +11,7 @@ from .build import best_device
 from .checkpoint import load_model
 from .frames import open_frames
 from .session import Session
-from .tracking import Placement, Tracker
+from .tracking import PRECISIONS, Placement, Precision, Tracker
 
 
 def load_tracker(
@@ -19,6 +19,7 @@ def load_tracker(
     *,
     device: torch.device | str | None = None,
     image_side: int | None = None,
+    precision: Precision = "fp32",
 ) -> Tracker:
     """A model by name, ready for sessions.
 
@@ -28,17 +29,22 @@ def load_tracker(
         ``sam2.1_hiera_tiny`` or ``facebook/sam2.1-hiera-tiny``, a folder or a file
     device : the best of this machine when not given
     image_side : side of the model input, a multiple of 32; that of the weights when not given
+    precision : numbers that products are computed in, see `sam2_engine.tracking.Precision`
 
     Raises
     ------
+    ValueError
+        There is no such precision.
     CheckpointError
         Weights that cannot be read or fit no known model.
     WeightsUnavailableError
         Named weights that are not here and cannot be fetched.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
     where = torch.device(device) if device is not None else best_device()
     model = load_model(weights, device=where, image_side=image_side).eval()
-    return Tracker(model, Placement(where))
+    return Tracker(model, Placement(where, PRECISIONS[precision]))
 
 
 def open_session(
@@ -47,6 +53,7 @@ def open_session(
     *,
     axis: int | str | None = None,
     device: torch.device | str | None = None,
+    precision: Precision = "fp32",
     **settings: Any,
 ) -> Session:
     """A session over frames, with a model by name.
@@ -54,8 +61,8 @@ def open_session(
     Parameters
     ----------
     frames, axis : as in `sam2_engine.open_frames`
-    weights, device : as in `load_tracker`, or a tracker that is there already
+    weights, device, precision : as in `load_tracker`, or a tracker that is there already
     **settings : keyword arguments of `Session`
     """
-    tracker = weights if isinstance(weights, Tracker) else load_tracker(weights, device=device)
+    tracker = weights if isinstance(weights, Tracker) else load_tracker(weights, device=device, precision=precision)
     return Session(open_frames(frames) if axis is None else open_frames(frames, axis=axis), tracker, **settings)

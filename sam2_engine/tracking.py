@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from . import cleanup
 from .config import ModelConfig
 from .geometry import OUTSIDE_LOGIT, Resize, ResizeFilter, Window
+from .heap import keep_heap
 from .memory import Direction, MemoryBank, MemoryEntry, MemoryPlan, RecentFrames
 from .model import Memory, PointKind, PromptTensors, Sam2
 from .model.sam2 import upsample_to
@@ -46,6 +47,13 @@ MAX_POINTS_FOR_ALTERNATIVES = 1
 """With more points than this a prompt is taken as unambiguous."""
 
 
+Precision = Literal["fp32", "bf16"]
+"""``fp32`` computes as the published code does by default; ``bf16`` is quicker where a processor knows that format, and
+its masks differ in single pixels at their edges."""
+
+PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where and in which numbers to compute.
@@ -62,6 +70,12 @@ class Placement:
     compute: torch.dtype = torch.float32
     memory: torch.dtype = torch.bfloat16
     store: torch.device | None = None
+
+    @classmethod
+    def around(cls, device: torch.device, store: torch.device | None = None) -> Placement:
+        """On a device, in what an autocast block around the call says, as with the published predictors."""
+        reduced = torch.is_autocast_enabled(device.type)
+        return cls(device, torch.get_autocast_dtype(device.type) if reduced else torch.float32, store=store)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -106,6 +120,8 @@ class Tracker:
     ) -> None:
         self.model = model
         self.placement = placement or Placement(next(model.parameters()).device)
+        if self.placement.device.type == "cpu":
+            keep_heap()
         self.resize_filter = resize_filter
 
     @property

@@ -136,7 +136,7 @@ class SAM2VideoPredictor:
         """
         del offload_video_to_cpu, async_loading_frames
         store = torch.device("cpu") if offload_state_to_cpu else None
-        tracker = Tracker(self.model, Placement(self.device, store=store), resize_filter="pillow")
+        tracker = Tracker(self.model, Placement.around(self.device, store), resize_filter="pillow")
         session = Session(
             open_frames(video_path),
             tracker,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..budget import Budget
     from ..model import Sam2
+    from ..tracking import Tracker
 
 
 def budget_of(args: argparse.Namespace) -> Budget:
@@ -44,6 +46,21 @@ def load(args: argparse.Namespace, console: Console) -> Sam2:
     device = use_device(args)
     path = find_weights(args.model, progress=console.shows_bars)
     return load_model(path, device=device, image_side=args.side)
+
+
+def load_tracker(args: argparse.Namespace, console: Console) -> Tracker:
+    """The same, with ``--precision``, ready for sessions."""
+    from ..tracking import PRECISIONS, Placement, Tracker
+
+    model = load(args, console)
+    return Tracker(model, Placement(model.device, PRECISIONS[args.precision]))
+
+
+def in_precision(args: argparse.Namespace, model: Sam2) -> AbstractContextManager[object]:
+    """In which the published predictors compute as ``--precision`` says."""
+    import torch
+
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=args.precision == "bf16")
 
 
 def use_device(args: argparse.Namespace) -> torch.device:

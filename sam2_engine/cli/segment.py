@@ -47,6 +47,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     results_group.add_argument("--overlay", metavar="FILE.png", help="the picture with masks and prompts drawn on it")
     results_group.add_argument("--json", metavar="FILE.json", help="masks as COCO run lengths, with scores and prompts")
     options.add_model(parser)
+    options.add_precision(parser)
     options.add_window(parser)
     parser.set_defaults(run=run, parser=parser)
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment and write."""
     from ..frames import read_image
     from ..pixels import as_picture
-    from .loading import load
+    from .loading import in_precision, load
     from .prompting import check_frames, given_objects
 
     console = Console(quiet=args.quiet)
@@ -70,11 +71,12 @@ def run(args: argparse.Namespace) -> int:
     check_frames(objects, 1, args.image)
     picture = as_picture(read_image(args.image))
     model = load(args, console)
-    if args.everything:
-        from .everything import segment_everything
+    with in_precision(args, model):
+        if args.everything:
+            from .everything import segment_everything
 
-        return segment_everything(args, console, model, picture)
-    return _segment_objects(args, console, model, picture, objects)
+            return segment_everything(args, console, model, picture)
+        return _segment_objects(args, console, model, picture, objects)
 
 
 def _check_targets(args: argparse.Namespace) -> None:

@@ -64,6 +64,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--exclusive", action="store_true", help="let each pixel belong to the most certain object only"
     )
     options.add_model(parser)
+    options.add_precision(parser)
     options.add_window(parser)
     options.add_follow(parser)
     options.add_budget(parser)
@@ -133,12 +134,11 @@ class _Job:
     def _prompted_session(self) -> Session:
         from ..errors import PromptError
         from ..session import Session
-        from ..tracking import Tracker
-        from .loading import load
+        from .loading import load_tracker
 
         session = Session(
             self.frames,
-            Tracker(load(self.args, self.console)),
+            load_tracker(self.args, self.console),
             exclusive=self.args.exclusive,
             window=self.args.window,
             follow=self.args.follow,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .layers import Linear, Mlp, attend
+from .layers import Derived, Linear, Mlp, attend, in_compute_format
 
 PATCH_STRIDE = 4
 
@@ -139,10 +139,11 @@ class Hiera(nn.Module):
         self.pos_embed_window = nn.Parameter(torch.zeros(1, config.embed_dim, window, window))
         self.stage_ends = [end - 1 for end in accumulate(config.stages)]
         self.blocks = nn.ModuleList(_blocks(config, drop_path))
+        self._stretched = Derived()
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         tokens = self.patch_embed(pixels)
-        tokens = tokens + self._positions(tokens.shape[1], tokens.shape[2])
+        tokens = in_compute_format(tokens + self._positions(tokens.shape[1], tokens.shape[2]))
         levels = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
@@ -151,6 +152,12 @@ class Hiera(nn.Module):
         return levels
 
     def _positions(self, height: int, width: int) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or self.pos_embed.is_inference():
+            return self._stretch(height, width)
+        parameters = (self.pos_embed, self.pos_embed_window)
+        return self._stretched.get((height, width), parameters, lambda: self._stretch(height, width))
+
+    def _stretch(self, height: int, width: int) -> Tensor:
         """A coarse embedding stretched over the image plus one that repeats in every window, ``[1, H, W, C]``."""
         coarse = F.interpolate(self.pos_embed.float(), size=(height, width), mode="bicubic")
         window = self.pos_embed_window

@@ -5,9 +5,9 @@ Letters: B batch · C channels · H W grid · N tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +17,16 @@ from .. import attention
 
 Activation = Literal["none", "relu", "gelu"]
 
+_T = TypeVar("_T")
+
 MAX_SCORES = 1 << 20
 """Entries of a matrix of attention scores that are kept at most, see `attend`."""
 
 FEWEST_PRODUCTS = 500_000
 """Multiplications below which PyTorch's own linear layer is quicker in float32."""
+
+MOST_DERIVED = 8
+"""Values that are kept of the same weights: number formats, sizes of images."""
 
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
 
@@ -34,6 +39,30 @@ def _has_onednn(dtype: torch.dtype) -> bool:
 
 
 HAS_ONEDNN, HAS_ONEDNN_BF16 = _has_onednn(torch.float32), _has_onednn(torch.bfloat16)
+
+
+class Derived:
+    """Values computed from parameters, kept for inference as long as the parameters are what they were.
+
+    Neither saved nor copied with the module that has it.
+    """
+
+    def __init__(self) -> None:
+        self._made_of: tuple[object, ...] = ()
+        self._values: dict[Hashable, Any] = {}
+
+    def get(self, name: Hashable, parameters: Sequence[Tensor], compute: Callable[[], _T]) -> _T:
+        """The value called `name`, computed where it is not here, or was made of other weights."""
+        made_of = tuple((id(parameter), parameter.data_ptr(), parameter._version) for parameter in parameters)
+        if made_of != self._made_of or len(self._values) > MOST_DERIVED:
+            self._made_of, self._values = made_of, {}
+        if name not in self._values:
+            self._values[name] = compute()
+        value: _T = self._values[name]
+        return value
+
+    def __reduce__(self) -> tuple[type[Derived], tuple[()]]:
+        return Derived, ()
 
 
 class ChannelNorm(nn.Module):
@@ -56,42 +85,35 @@ class Linear(nn.Linear):
 
     In inference on the CPU it calls oneDNN with weights that were packed once: up to eight times as quick as what
     PyTorch does in float32 on processors that MKL does not favour, and twice in bfloat16, for which weights would be
-    converted at every call. Nothing of this is saved, copied or trained; packed weights are made again when the
-    weights were changed.
+    converted at every call.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out)
-        self._packed: dict[torch.dtype, tuple[object, Tensor, Tensor]] = {}
+        self._packed = Derived()
 
     def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
-        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return _ACTIVATIONS[activation](F.linear(x, self.weight, self.bias))
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         if not self._is_quick(x, dtype):
             return _ACTIVATIONS[activation](F.linear(x, self.weight, self.bias))
-        weight, bias = self._packed_for(dtype)
+        weight, bias = self._packed.get(dtype, (self.weight, self.bias), lambda: self._pack(dtype))
         rule = "none" if activation == "gelu" else ""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(dtype), weight, bias, activation, [], rule)
         return out
 
     def _is_quick(self, x: Tensor, dtype: torch.dtype) -> bool:
         """Whether oneDNN is there for this, and the work worth the call."""
+        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        if self.weight.is_inference():  # made anew at every call, as while low ranks are tuned
+            return False
         if dtype == torch.float32:
             return HAS_ONEDNN and x.numel() * self.out_features >= FEWEST_PRODUCTS
         return HAS_ONEDNN_BF16 and dtype == torch.bfloat16
 
-    def _packed_for(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        now = (self.weight.data_ptr(), self.weight._version, self.bias._version)
-        packed = self._packed.get(dtype)
-        if packed is None or packed[0] != now:
-            weight = self.weight.detach().to(dtype)
-            packed = (now, torch.ops.mkldnn._reorder_linear_weight(weight, None), self.bias.detach().to(dtype))
-            self._packed[dtype] = packed
-        return packed[1], packed[2]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_packed": {}}  # opaque to pickle and to copies
+    def _pack(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(dtype), None)
+        return weight, self.bias.detach().to(dtype)
 
 
 class Mlp(nn.Module):
@@ -184,3 +206,10 @@ def _is_slow_when_fused(queries: Tensor, keys: Tensor) -> bool:
 def rows_for(tensor: Tensor, batch: int) -> Tensor:
     """Expand a batch of one to `batch` rows without copying."""
     return tensor if tensor.shape[0] == batch else tensor.expand(batch, *tensor.shape[1:])
+
+
+def in_compute_format(x: Tensor) -> Tensor:
+    """In inference, the number format that products are computed in; sums go on in it, too, at half the traffic."""
+    if torch.is_grad_enabled() or not torch.is_autocast_enabled(x.device.type):
+        return x
+    return x.to(torch.get_autocast_dtype(x.device.type))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from .. import attention
 from ..config import ModelConfig
-from .layers import Attention, Linear, attend
-from .position import rotary_table, rotate
+from .layers import Attention, Linear, attend, in_compute_format
+from .position import rotary_table, rotate, rotate_in_place
 
 QUERIES_AT_ONCE = 256
 """Rows of the attention matrix that are made at a time: 256 × 28,736 scores stay in a CPU's last cache."""
@@ -36,10 +36,13 @@ class RotaryAttention(Attention):
         [B, N, C]
         """
         table = rotary_table(*size, self.q_proj.out_features, queries.device)
-        q = rotate(self.q_proj(queries), table)
-        k = self.k_proj(keys)
-        turned = rotate(k[:, :rotated], table)
-        k = turned if rotated == k.shape[1] else torch.cat((turned, k[:, rotated:]), dim=1)
+        q, k = self.q_proj(queries), self.k_proj(keys)
+        if queries.device.type == "cpu" and not torch.is_grad_enabled():
+            rotate_in_place(q, table)
+            rotate_in_place(k[:, :rotated], table)
+        else:
+            q, turned = rotate(q, table), rotate(k[:, :rotated], table)
+            k = turned if rotated == k.shape[1] else torch.cat((turned, k[:, rotated:]), dim=1)
         out: Tensor = self.out_proj(self._attended(q, k, values))
         return out
 
@@ -121,6 +124,7 @@ class MemoryAttention(nn.Module):
         -------
         [B, H*W, C]
         """
+        frame = in_compute_format(frame)
         for layer in self.layers:
             frame = layer(frame, keys, values, size, rotated)
         out: Tensor = self.norm(frame)

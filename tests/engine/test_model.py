@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
-from unittest import mock
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sam2_engine import attention
 from sam2_engine.config import MODELS, PUBLISHED, ModelConfig, find_config
 from sam2_engine.errors import CheckpointError, CheckpointMismatchError
-from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2
-from sam2_engine.model.layers import MAX_SCORES, attend
-from sam2_engine.model.memory_attention import RotaryAttention
+from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2, layers
+from sam2_engine.model.layers import MAX_SCORES, Activation, Linear, attend
+from sam2_engine.model.position import rotary_table, rotate, rotate_in_place
 from sam2_engine.model.prompt_encoder import DISC_LOGIT, INSIDE_LOGIT, OUTSIDE_LOGIT, draw
 
 
@@ -52,10 +54,62 @@ def test_averaging_narrow_memories_first_changes_nothing(tiny_model: Sam2) -> No
     embedding = torch.randn(1, 128, 4, 4)
     with torch.inference_mode():
         quick = tiny_model.condition(embedding, memory)
-        with mock.patch.object(RotaryAttention, "_values_are_narrow", return_value=False):
-            plain = tiny_model.condition(embedding, memory)
+    plain = tiny_model.condition(embedding, memory).detach()  # with gradients, nothing is done in another order
     assert quick.shape == (2, 128, 4, 4)
     torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_it_makes_no_difference_which_instructions_there_are(tiny_model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory((torch.randn(2, 32, 4, 4),), (0,), torch.randn(2, 5, 128), torch.linspace(0, 1, 5))
+    pixels, embedding = torch.randn(1, 3, 64, 64), torch.randn(1, 128, 4, 4)
+    with torch.inference_mode():
+        usual = tiny_model.encode_image(pixels).embedding, tiny_model.condition(embedding, memory)
+        monkeypatch.setattr(layers, "HAS_ONEDNN", False)
+        monkeypatch.setattr(attention, "instructions", lambda dtype: attention.NONE)
+        plain = tiny_model.encode_image(pixels).embedding, tiny_model.condition(embedding, memory)
+    for a, b in zip(usual, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_weights_follow_the_weights(tmp_path: Path) -> None:
+    layer, x = Linear(64, 512), torch.randn(400, 64)
+    with torch.inference_mode():
+        before = layer(x)
+    with torch.no_grad():
+        layer.weight.mul_(2.0)
+        layer.bias.zero_()
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(layer(x), before)
+    torch.save(layer, tmp_path / "layer.pt")  # after it was used: what is packed cannot be saved, and is not
+    for copied in (copy.deepcopy(layer), torch.load(tmp_path / "layer.pt", weights_only=False)):
+        with torch.inference_mode():
+            assert torch.equal(copied(x), layer(x))
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("rows", [0, 1, 7, 3000])
+def test_linear_layers_give_the_same_with_and_without_gradients(activation: Activation, rows: int) -> None:
+    layer, x = Linear(48, 40), torch.randn(2, rows, 48)
+    wanted = layer(x, activation).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x, activation), wanted, rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            reduced = layer(x, activation)
+    assert reduced.dtype == torch.bfloat16
+    torch.testing.assert_close(reduced.float(), wanted, rtol=0.05, atol=0.05)
+
+
+@given(grids=st.integers(1, 3), rest=st.integers(0, 3), batch=st.integers(1, 2), half=st.booleans())
+def test_rotating_in_place_gives_the_same(grids: int, rest: int, batch: int, half: bool) -> None:
+    table = rotary_table(3, 5, 16, torch.device("cpu"))
+    keys = torch.randn(batch, grids * 15 + rest, 16).to(torch.bfloat16 if half else torch.float32)
+    wanted = rotate(keys[:, : grids * 15], table)
+    tail = keys[:, grids * 15 :].clone()
+    with torch.inference_mode():
+        rotate_in_place(keys[:, : grids * 15], table)
+    torch.testing.assert_close(keys[:, : grids * 15], wanted, rtol=1e-2 if half else 1e-5, atol=1e-2 if half else 1e-6)
+    assert torch.equal(keys[:, grids * 15 :], tail)
 
 
 def test_memories_without_pointers_are_enough(tiny_model: Sam2) -> None:
