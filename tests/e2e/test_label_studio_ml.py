@@ -16,8 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +27,7 @@ from filelock import FileLock
 from PIL import Image
 
 from ls_backend import decode_brush_rle
+from tests.label_studio.serving_parts import ask
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT / "tests" / "label_studio" / "recorded"
@@ -109,15 +108,7 @@ class Backend:
         self.process.wait(PATIENCE_S)
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        names = {"Content-Type": "application/json", **headers}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, names)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
+        return ask(f"http://127.0.0.1:{self.port}{path}", body, headers, PATIENCE_S)
 
 
 def _environ(programs: Path) -> dict[str, str]:

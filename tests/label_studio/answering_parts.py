@@ -8,6 +8,7 @@ import json
 import threading
 import time
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ls_backend import decode_brush_rle
+from ls_backend import decode_brush_rle, encode_brush_rle
 from ls_backend.answering import Answerer
 from ls_backend.answering.upcoming import Upcoming
 from ls_backend.bitmaps import decode_bitmap
 from ls_backend.media import Media
 from ls_backend.settings import CacheSettings, Settings
 from ls_backend.store import Engine
+from sam2_engine.patches import MaskPatch
+from sam2_engine.prompts import Click, Prompts
 from sam2_engine.tracking import Tracker
+from sam2_engine.walking import Walker
 
 Mask = NDArray[np.bool_]
 RECORDED = Path(__file__).parent / "recorded"
@@ -189,3 +193,24 @@ def only_mask(answers: list[dict[str, Any]]) -> Mask:
 def overlap(one: Mask, other: Mask) -> float:
     """Intersection over union."""
     return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def clicked(x: float, y: float, positive: bool = True) -> Click:
+    """A click at a place that is counted from the picture's edge, as percents are."""
+    return Click(x - 0.5, y - 0.5, positive)
+
+
+def engine_mask(tracker: Tracker, *steps: Prompts, base: Mask | None = None, step: int = 0) -> Mask:
+    """What the engine alone finds."""
+    walker = Walker(scene(step)[None], tracker)
+    found = walker.answer(0, steps, None if base is None else MaskPatch.pack(base))
+    return found.patch.unpack(SIZE)
+
+
+def draft(*regions: dict[str, Any], age_s: float = 1.0) -> dict[str, Any]:
+    saved = datetime.fromtimestamp(datetime.now(UTC).timestamp() - age_s, UTC)
+    return {"id": 1, "user": "a@example.com", "result": list(regions), "updated_at": saved.isoformat()}
+
+
+def brush(mask: Mask, label: str = "Cat", **more: Any) -> dict[str, Any]:
+    return region("brushlabels", {"format": "rle", "rle": encode_brush_rle(mask)}, label, **more)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,10 @@ def recorded(name: str) -> Json:
     """The body of a recorded ``/predict``."""
     body: Json = json.loads((RECORDED / f"{name}.json").read_text())["request"]
     return body
+
+
+CLICKS = recorded("clicks")
+HTML = {"Accept": "text/html,application/xhtml+xml"}
 
 
 class FakeEngine:
@@ -62,6 +69,16 @@ class FakeAnswerer:
         ]
 
 
+class Raising(FakeAnswerer):
+    """Fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        def fail(request: Any) -> list[dict[str, Any]]:
+            raise error
+
+        super().__init__(fail)
+
+
 class Gate:
     """Predictions that end when a test lets them."""
 
@@ -96,3 +113,25 @@ def post(client: Any, path: str, body: Any, environ: Mapping[str, Any] | None = 
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     headers = {"Content-Type": "application/json", **names}
     return client.post(path, data=data, headers=headers, environ_overrides=environ)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for what happens in another thread."""
+    until = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def ask(
+    url: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout_s: float = PATIENCE_S
+) -> tuple[int, Any]:
+    """Status and JSON of an answer of a server that runs; a POST where there is a body."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())

@@ -15,8 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +29,7 @@ from ls_backend.service import Service
 from ls_backend.settings import Settings
 from ls_backend.store import Engine
 from sam2_engine.cli import options
-from tests.label_studio.serving_parts import make_service, recorded
+from tests.label_studio.serving_parts import ask, make_service, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120
@@ -74,14 +72,7 @@ class Running:
         self.url = found[0]
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **headers})
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
+        return ask(self.url + path, body, headers)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
