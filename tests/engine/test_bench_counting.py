@@ -247,3 +247,9 @@ def test_texts_of_figures() -> None:
     assert seconds_text(Spread(3.5, 3.25, 4.0, 3)) == "3.50 s (3.25–4.00), n 3"
     assert ratio_text(Spread(1.517, 1.48, 1.55, 3)) == "1.52 (1.48–1.55)"
     assert markdown_table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |\n"
+
+
+def test_every_precision_of_the_package_can_be_measured() -> None:
+    from sam2_engine.tracking import PRECISIONS
+
+    assert {name: variant.dtype for name, variant in VARIANTS.items()} == PRECISIONS
