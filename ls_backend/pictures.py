@@ -14,6 +14,8 @@ from sam2_engine.pixels import MAX_PIXELS, as_picture
 from ._media_store import Media
 
 _HEAD_BYTES = 32
+_FOR_PROGRAMS = "open it with open_frames"
+_FOR_PEOPLE = "save each page as a picture and name them all in the task, for <Image valueList> in the label config"
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -49,8 +51,9 @@ def open_picture(media: Media, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
         try:
             picture = read_image(path, max_pixels=max_pixels)
         except ImageError as error:
-            # Whose name is a temporary one.
-            raise type(error)(str(error).replace(str(path), repr(media.name))) from None
+            # Whose name is a temporary one, and whose advice is for those who write programs.
+            said = str(error).replace(str(path), repr(media.name)).replace(_FOR_PROGRAMS, _FOR_PEOPLE)
+            raise type(error)(said) from None
     if kind != "TIFF" and picture.ndim == 3 and picture.shape[2] == 4:
         return _over_white(picture)
     return as_picture(picture)

@@ -100,6 +100,8 @@ class Settings:
     outline : how masks become polygons
     frames_range : over how many frames, in each direction, masks are carried from a prompt
     prewarm_tasks : when a task is opened, the pictures of so many tasks behind it are made ready too; needs a token
+    predict_opened : a request for one task is answered with a prediction, too; Label Studio sends the same when a task
+        is opened and when predictions for it alone are retrieved, and whoever opens it waits for the answer
     automatic : find everything in tasks that carry no prompts, when predictions for many tasks are asked for
     """
 
@@ -124,6 +126,7 @@ class Settings:
     outline: Outline = field(default_factory=Outline)
     frames_range: int = 50
     prewarm_tasks: int = 2
+    predict_opened: bool = False
     automatic: bool = True
 
     def __post_init__(self) -> None:
@@ -325,6 +328,7 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], Parse]] = {
     "non_overlapping": (("SAM2_NON_OVERLAPPING",), _switch),
     "frames_range": (("MAX_FRAMES_TO_TRACK", "SAM2_FRAMES_RANGE"), _integer(0)),
     "prewarm_tasks": (("SAM2_PREWARM_TASKS",), _integer(0, MAX_PREWARMED)),
+    "predict_opened": (("SAM2_PREDICT_OPENED",), _switch),
     "automatic": (("SAM2_AUTOMATIC",), _switch),
     "outline_tolerance_px": (("SAM2_POLYGON_TOLERANCE",), _pixels),
     "outline_min_area_px": (("SAM2_POLYGON_MIN_AREA",), _integer(0)),

@@ -82,7 +82,9 @@ class Answerer:
         ----------
         request : body of ``/predict`` as Label Studio sends it
         is_batch : a request without a context asks for predictions. Label Studio sends the same when somebody opens a
-            task; without being told, a request with a single task is taken as that, and answered with ``[]`` at once
+            task; without being told, a request with a single task is taken as that, and answered with ``[]`` at once.
+            Unless `Settings.predict_opened` says otherwise; or the task has boxes or clicks in a prediction of another
+            model, since Label Studio does not ask where a task with predictions is merely opened
 
         Raises
         ------
@@ -99,13 +101,20 @@ class Answerer:
                 raise PromptError("regions were marked but the request has no task; send Label Studio's body unchanged")
             with self.present.one_more():
                 return [self._interactive(asks[0], context)]
-        if is_batch if is_batch is not None else len(asks) > 1:
+        if is_batch if is_batch is not None else self._wants_predictions(asks):
             self.engine.turns.check_room()
             with self.present.one_more():
                 return [self._unattended(ask) for ask in asks]
         for ask in asks:
             self._prepare(ask)
         return []
+
+    def _wants_predictions(self, asks: Sequence[Ask]) -> bool:
+        """Whether a request without a context is for more than a task that was opened."""
+        if len(asks) != 1 or self.settings.predict_opened:
+            return bool(asks)
+        predictions = asks[0].task.get("predictions")
+        return isinstance(predictions, list) and bool(marked_in({"predictions": predictions}, self.engine.version))
 
     def prepare(self, request: Json) -> None:
         """Fetch and encode the pictures of a request's tasks in the background."""

@@ -102,6 +102,34 @@ def test_a_single_task_can_be_asked_for(tracker: Tracker) -> None:
     assert answerer.ahead.wait(20)
 
 
+class TestOneTask:
+    """Label Studio sends the same when one is opened and when predictions for it alone are retrieved."""
+
+    @pytest.mark.parametrize("source", ["annotations", "drafts"])
+    def test_it_is_taken_as_opened(self, tracker: Tracker, source: str) -> None:
+        answerer = answerer_for(tracker)
+        assert answerer.predict(batch(annotated(box(100, 100, 90, 90), source=source))) == []
+        answerer.close()
+
+    def test_with_the_setting_it_is_predicted(self, tracker: Tracker) -> None:
+        answerer = answerer_for(tracker, predict_opened=True)
+        (answer,) = answerer.predict(batch(annotated(box(100, 100, 90, 90))))
+        assert len(answer["result"]) == 1
+        assert answerer.predict(batch()) == []
+
+    def test_prompts_of_another_model_are_answered_since_such_a_task_is_not_asked_about_when_opened(
+        self, tracker: Tracker
+    ) -> None:
+        answerer = answerer_for(tracker)
+        boxes = {"source": "predictions", "model_version": "detector-3"}
+        (answer,) = answerer.predict(batch(annotated(box(100, 100, 90, 90), **boxes)))
+        assert len(answer["result"]) == 1
+        own = boxes | {"model_version": answerer.engine.version}
+        assert answerer.predict(batch(annotated(box(100, 100, 90, 90), **own))) == []
+        assert answerer.predict(batch({"predictions": 5})) == []
+        answerer.close()
+
+
 class TestEverything:
     def test_everything_is_found_where_a_task_carries_nothing(self, found: list[dict[str, Any]]) -> None:
         masks = masks_of(found)[0]

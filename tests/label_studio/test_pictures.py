@@ -161,7 +161,7 @@ def test_a_tiff_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: P
 def test_a_tiff_of_several_pages_is_refused() -> None:
     file = io.BytesIO()
     tifffile.imwrite(file, np.zeros((3, 20, 30), np.uint8), photometric="minisblack")
-    with pytest.raises(ImageError, match="3 pages"):
+    with pytest.raises(ImageError, match=r"3 pages.*valueList"):
         opened(file.getvalue())
 
 
