@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
@@ -107,7 +108,7 @@ class SharedFeatures:
             return False
         with self._lock:
             self.hits_on_disk += 1
-        self._recent.put((name, window), _on(stored, self.device))
+        self._recent.put((name, window), at_rest(stored, self.device))
         return True
 
     @property
@@ -134,14 +135,15 @@ class SharedFeatures:
         with self._lock:
             self.misses += stored is None
             self.hits_on_disk += stored is not None
-        return None if stored is None else self._recent.put((name, window), _on(stored, self.device))
+        return None if stored is None else self._recent.put((name, window), at_rest(stored, self.device))
 
     def _take_in(self, name: str, window: Window | None, features: ImageFeatures) -> ImageFeatures:
         if self.folder is not None:
             if self.folder.stored is not None:
                 features = _as(features, self.folder.stored)
             self.folder.write(name, window, features)
-        return self._recent.put((name, window), _on(features, self.device))
+        # Also what is fresh is handed out as it is kept: how numbers lie in memory can change the last digits.
+        return self._recent.put((name, window), at_rest(features, self.device))
 
 
 class SequenceFeatures:
@@ -330,6 +332,25 @@ def _place(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def at_rest(features: ImageFeatures, device: torch.device) -> ImageFeatures:
+    """Features to be kept: a copy, in main memory as one block.
+
+    PyTorch's allocator asks for aligned blocks, which some C libraries do not use again once they were freed: of small
+    features, three times the memory was taken after a while. NumPy's are plain.
+    """
+    levels = (features.embedding, *features.skips)
+    if device.type != "cpu":
+        embedding, fine, middle = (level.to(device).contiguous() for level in levels)
+        return ImageFeatures(embedding, (fine, middle))
+    block = torch.from_numpy(np.empty(features.nbytes, np.uint8))
+    kept, start = [], 0
+    for level in levels:
+        size = level.numel() * level.element_size()
+        kept.append(block[start : start + size].view(level.dtype).view(level.shape).copy_(level))
+        start += size
+    return ImageFeatures(kept[0], (kept[1], kept[2]))
 
 
 def _as(features: ImageFeatures, dtype: torch.dtype) -> ImageFeatures:

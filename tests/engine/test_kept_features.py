@@ -177,20 +177,23 @@ class TestReadingAhead:
         found = [way(ahead), way(behind)]
         assert found[0] == found[1] if way is walked else same(*found)
 
-    def test_the_next_frame_is_read_while_this_one_is_computed(self, clip, tracker):
-        frames, taken = SlowFrames(np.concatenate([clip] * 3), 0.05), []
-        for depth in (0, 1):
-            session = Session(frames, tracker)
-            session._decider._depth = lambda depth=depth: depth
-            session.prompt("a", 0, CLICK)
-            step = session._decider.step
-            session._decider.step = lambda *given, step=step: (time.sleep(0.05), step(*given))[1]
-            started = time.perf_counter()
-            assert sum(1 for _ in session.propagate()) == 24
-            taken.append(time.perf_counter() - started)
-        one_after_the_other, beside = taken
-        # All of the 1.2 s of reading could go on beside the sleeps, which take as long.
-        assert beside < one_after_the_other - 0.6
+    @pytest.mark.parametrize(("depth", "is_beside"), [(0, False), (1, True)])
+    def test_the_next_frame_is_read_while_this_one_is_computed(self, clip, tracker, depth, is_beside):
+        frames = SlowFrames(clip, 0.02)
+        session = Session(frames, tracker)
+        session._decider._depth = lambda: depth
+        session.prompt("a", 0, CLICK)
+        step, first, beside = session._decider.step, len(frames.read), []
+
+        def slow_step(frame, *given):
+            time.sleep(0.1)
+            found = step(frame, *given)
+            beside.append(frame + 1 in frames.read[first:])
+            return found
+
+        session._decider.step = slow_step
+        assert sum(1 for _ in session.propagate()) == 8
+        assert beside[:-1] == [is_beside] * 7
 
     def test_each_frame_is_read_once(self, clip, tracker):
         frames = SlowFrames(clip, 0.0)

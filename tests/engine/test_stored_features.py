@@ -319,3 +319,14 @@ for number in range(40):
 """
         subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
         assert len(self.files(tmp_path)) == 40
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_features_at_rest_are_a_copy_in_one_block(dtype: torch.dtype) -> None:
+    given = [torch.randn(1, 3, size, size + 1).to(dtype).transpose(2, 3) for size in (2, 8, 4)]
+    kept = stored_features.at_rest(ImageFeatures(given[0], (given[1], given[2])), torch.device("cpu"))
+    levels = (kept.embedding, *kept.skips)
+    assert all(torch.equal(level, one) and level.is_contiguous() for level, one in zip(levels, given, strict=True))
+    assert len({level.untyped_storage().data_ptr() for level in levels}) == 1
+    given[0].zero_()
+    assert kept.embedding.any()
