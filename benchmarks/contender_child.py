@@ -40,7 +40,7 @@ def _load_sam2(args: Any) -> Any:
 
     from benchmarks.published import Sam2Published
 
-    state = torch.load(args.weights, weights_only=True, mmap=True)["model"]
+    state = torch.load(args.weights, weights_only=True)["model"]
     contender = Sam2Published(args.model, args.side, state, VARIANTS[args.precision])
     # Built now, and only what the question is about.
     _ = contender.image if args.question == "cold" else contender.video
