@@ -4,7 +4,7 @@
 // read as they lie, one number (or one pair of bfloat16) at a time for all queries of a block, and maxima and sums over keys
 // are plain vector operations. What is turned are the queries, once, and the result, once.
 //
-// A file that includes this defines `Vectors` first; see attention_avx512.cpp.
+// What differs between number formats and instructions is a class of functions, see attention_avx512.cpp.
 #pragma once
 
 #include <algorithm>
@@ -37,60 +37,106 @@ std::unique_ptr<T[], Freed> aligned(int64_t count) {
     return std::unique_ptr<T[], Freed>(static_cast<T *>(p));
 }
 
-// Blocks of queries of one head that one thread goes through.
-template <class V>
-class Walk {
-    using Number = typename V::Number;  // of the inputs
-    using Word = typename V::Word;      // what is multiplied at a time: one float, or a pair of bfloat16
-    using Wide = typename V::Wide;
-    static constexpr int64_t LANES = V::LANES, BLOCK = 2 * LANES, ROWS = V::ROWS, PAIR = sizeof(Word) / sizeof(Number);
-
+// The running softmax of blocks of queries of one head, `HALVES` vectors wide; what multiplies is derived from it.
+template <class V, int HALVES>
+class Softmax {
   public:
-    explicit Walk(const sam2_attention &problem, int64_t most_blocks)
-        : p(problem),
-          words((p.dim + PAIR - 1) / PAIR),
-          queries(aligned<Word>(most_blocks * words * BLOCK)),
-          sums(aligned<float>(most_blocks * p.value_dim * BLOCK)),
-          highest(aligned<float>(most_blocks * BLOCK)),
-          totals(aligned<float>(most_blocks * BLOCK)),
-          scores(aligned<float>(KEYS_AT_ONCE * BLOCK)),
-          weights(aligned<Word>(KEYS_AT_ONCE / PAIR * BLOCK)),
-          near_keys(aligned<Number>(chunk() * p.dim)),
-          near_values(aligned<Word>(chunk() / PAIR * p.value_dim)) {}
+    static constexpr int64_t LANES = V::LANES, BLOCK = HALVES * LANES;
 
-    void go(int64_t batch, int64_t head, int64_t first_block, int64_t blocks) {
-        const int64_t key_count = p.key_counts == nullptr ? p.key_count : std::min(p.key_counts[batch], p.key_count);
-        const Number *q = at(p.queries, batch, head), *k = at(p.keys, batch, head), *v = at(p.values, batch, head);
-        for (int64_t b = 0; b < blocks; ++b) {
-            turn_queries(q, first_block + b, queries.get() + b * words * BLOCK);
-            std::fill_n(highest.get() + b * BLOCK, BLOCK, LOWEST);
-            std::fill_n(totals.get() + b * BLOCK, BLOCK, 0.f);
-            std::fill_n(sums.get() + b * p.value_dim * BLOCK, p.value_dim * BLOCK, 0.f);
-        }
-        for (int64_t from = 0; from < key_count; from += chunk()) {
-            const int64_t until = std::min(key_count, from + chunk());
-            fetch(k, v, from, until);
-            for (int64_t b = 0; b < blocks; ++b)
-                for (int64_t key = from; key < until; key += KEYS_AT_ONCE)
-                    attend(b, key - from, std::min(KEYS_AT_ONCE, until - key));
-        }
-        for (int64_t b = 0; b < blocks; ++b) write(batch, head, first_block + b, b);
+    // As if no key had been seen.
+    void start(int64_t b) {
+        std::fill_n(highest.get() + b * BLOCK, BLOCK, LOWEST);
+        std::fill_n(totals.get() + b * BLOCK, BLOCK, 0.f);
+        std::fill_n(sum(b), value_rows * BLOCK, 0.f);
     }
 
-  private:
+    // Sums over totals, turned back, to where they belong.
+    void write(int64_t batch, int64_t head, int64_t block, int64_t b) {
+        const float *total = totals.get() + b * BLOCK;
+        Number *out = static_cast<Number *>(p.out.data) + batch * p.out.batch + head * p.out.head;
+        for (int64_t half = 0; half < BLOCK; half += LANES) {
+            const Wide inverse = V::inverse(V::load(total + half));  // 0 where there was no key
+            const int64_t first = block * BLOCK + half, rows = std::min(LANES, p.query_count - first);
+            for (int64_t d = 0; d < p.value_dim && rows > 0; d += LANES)
+                V::turn_back(sum(b) + d * BLOCK + half, BLOCK, std::min(LANES, p.value_dim - d), inverse,
+                             out + first * p.out.row + d, p.out.row, rows);
+        }
+    }
+
     // Keys that all blocks go through before the next ones; a multiple of KEYS_AT_ONCE.
     int64_t chunk() const {
         const int64_t bytes = (p.dim + p.value_dim) * static_cast<int64_t>(sizeof(Number));
         const int64_t all = (p.key_count + KEYS_AT_ONCE - 1) / KEYS_AT_ONCE;
-        return std::clamp<int64_t>(CHUNK_BYTES / std::max<int64_t>(1, bytes) / KEYS_AT_ONCE, 1, std::max<int64_t>(1, all)) * KEYS_AT_ONCE;
+        const int64_t fit = CHUNK_BYTES / std::max<int64_t>(1, bytes) / KEYS_AT_ONCE;
+        return std::clamp<int64_t>(fit, 1, std::max<int64_t>(1, all)) * KEYS_AT_ONCE;
     }
 
-    static const Number *at(const sam2_rows &rows, int64_t batch, int64_t head) {
-        return static_cast<const Number *>(rows.data) + batch * rows.batch + head * rows.head;
+  protected:
+    using Number = typename V::Number;  // of the inputs
+    using Word = typename V::Word;      // what is multiplied at a time: one float, or a pair of bfloat16
+    using Wide = typename V::Wide;
+
+    // `value_rows` and `weight_words`: numbers of a sum, and words of the weights, of one query.
+    Softmax(const sam2_attention &problem, int64_t blocks, int64_t value_rows, int64_t weight_words)
+        : p(problem),
+          value_rows(value_rows),
+          sums(aligned<float>(blocks * value_rows * BLOCK)),
+          highest(aligned<float>(blocks * BLOCK)),
+          totals(aligned<float>(blocks * BLOCK)),
+          scores(aligned<float>(KEYS_AT_ONCE * BLOCK)),
+          weights(aligned<Word>(weight_words * BLOCK)) {}
+
+    float *sum(int64_t b) const { return sums.get() + b * value_rows * BLOCK; }
+
+    // Scores to weights, with the highest score so far as reference; `shrink` is what earlier sums are to be multiplied with.
+    void weigh(int64_t b, int64_t count, float *shrink) {
+        const Wide scale = V::everywhere(p.scale * LOG2_E);
+        for (int64_t half = 0; half < BLOCK; half += LANES) {
+            const float *s = scores.get() + half;
+            float *most = highest.get() + b * BLOCK + half, *total = totals.get() + b * BLOCK + half;
+            Wide m = V::load(s), n = m;
+            for (int64_t key = 1; key + 1 < count; key += 2) {
+                m = V::max(m, V::load(s + key * BLOCK));
+                n = V::max(n, V::load(s + (key + 1) * BLOCK));
+            }
+            m = V::max(m, V::load(s + (count - 1) * BLOCK));
+            const Wide before = V::load(most), now = V::max(before, V::times(V::max(m, n), scale));
+            const Wide sum = V::weights(s, BLOCK, count, scale, now, weights.get() + half, BLOCK);
+            const Wide less = V::exp2(V::minus(before, now));
+            V::store(total, V::fma(V::load(total), less, sum));
+            V::store(most, now);
+            V::store(shrink + half, less);
+        }
     }
+
+    const sam2_attention &p;
+    const int64_t value_rows;
+    std::unique_ptr<float[], Freed> sums, highest, totals, scores;
+    std::unique_ptr<Word[], Freed> weights;
+};
+
+// Products by vector instructions: every number of a key, or of a value, with all queries of a block. Blocks one vector wide
+// are for problems of no more queries than that, where the other half would be for nothing.
+template <class V, int HALVES>
+class Walk : public Softmax<V, HALVES> {
+    using Base = Softmax<V, HALVES>;
+    using typename Base::Number, typename Base::Word, typename Base::Wide;
+    using Base::p, Base::scores, Base::sum, Base::weights, Base::weigh;
+    static constexpr int64_t ROWS = V::ROWS, PAIR = sizeof(Word) / sizeof(Number);
+
+  public:
+    using Base::BLOCK, Base::LANES, Base::chunk;
+
+    Walk(const sam2_attention &problem, int64_t blocks)
+        : Base(problem, blocks, problem.value_dim, KEYS_AT_ONCE / PAIR),
+          words((p.dim + PAIR - 1) / PAIR),
+          queries(aligned<Word>(blocks * words * BLOCK)),
+          near_keys(aligned<Number>(chunk() * p.dim)),
+          near_values(aligned<Word>(chunk() / PAIR * p.value_dim)) {}
 
     // [BLOCK, dim] -> [words, BLOCK]; rows beyond the last repeat it.
-    void turn_queries(const Number *q, int64_t block, Word *out) const {
+    void turn_queries(const Number *q, int64_t block, int64_t b) {
+        Word *out = queries.get() + b * words * BLOCK;
         for (int64_t half = 0; half < BLOCK; half += LANES) {
             const Number *rows[LANES];
             for (int64_t i = 0; i < LANES; ++i)
@@ -116,6 +162,7 @@ class Walk {
         }
     }
 
+    // `count` keys, the first of which is the `key`th of the chunk.
     void attend(int64_t b, int64_t key, int64_t count) {
         const Number *k = near_keys.get() + key * p.dim;
         const Word *turned = queries.get() + b * words * BLOCK, *v = near_values.get() + key / PAIR * p.value_dim;
@@ -125,29 +172,32 @@ class Walk {
         float shrink[BLOCK];
         weigh(b, count, shrink);
         const int64_t steps = (count + PAIR - 1) / PAIR;
-        float *sum = sums.get() + b * p.value_dim * BLOCK;
         int64_t d = 0;
-        for (; d + ROWS <= p.value_dim; d += ROWS) add<ROWS>(v + d, steps, shrink, sum + d * BLOCK);
-        rest_of_sums(p.value_dim - d, v + d, steps, shrink, sum + d * BLOCK);
+        for (; d + ROWS <= p.value_dim; d += ROWS) add<ROWS>(v + d, steps, shrink, sum(b) + d * BLOCK);
+        rest_of_sums(p.value_dim - d, v + d, steps, shrink, sum(b) + d * BLOCK);
     }
 
+  private:
     // Scores of R keys and all queries of a block.
     template <int R>
     void score(const Number *k, const Word *turned, float *out) const {
-        Wide left[R], right[R];
-        for (int r = 0; r < R; ++r) left[r] = right[r] = V::zero();
+        Wide all[R][HALVES];
+        for (int r = 0; r < R; ++r)
+            for (int h = 0; h < HALVES; ++h) all[r][h] = V::zero();
         const Number *rows[R];
         for (int r = 0; r < R; ++r) rows[r] = k + r * p.dim;
         for (int64_t w = 0; w < words; ++w) {
-            const auto a = V::words(turned + w * BLOCK), c = V::words(turned + w * BLOCK + LANES);
+            decltype(V::words(turned)) query[HALVES];
+            for (int h = 0; h < HALVES; ++h) query[h] = V::words(turned + w * BLOCK + h * LANES);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
                 const auto one = V::key(rows[r] + w * PAIR);
-                left[r] = V::product(one, a, left[r]);
-                right[r] = V::product(one, c, right[r]);
+#pragma GCC unroll 2
+                for (int h = 0; h < HALVES; ++h) all[r][h] = V::product(one, query[h], all[r][h]);
             }
         }
-        for (int r = 0; r < R; ++r) V::store(out + r * BLOCK, left[r]), V::store(out + r * BLOCK + LANES, right[r]);
+        for (int r = 0; r < R; ++r)
+            for (int h = 0; h < HALVES; ++h) V::store(out + r * BLOCK + h * LANES, all[r][h]);
     }
 
     void rest_of_scores(int64_t rows, const Number *k, const Word *turned, float *out) const {
@@ -163,47 +213,27 @@ class Walk {
         }
     }
 
-    // Scores to weights, with the highest score so far as reference; `shrink` is what earlier sums are to be multiplied with.
-    void weigh(int64_t b, int64_t count, float *shrink) {
-        const Wide scale = V::everywhere(p.scale * LOG2_E);
-        for (int64_t half = 0; half < BLOCK; half += LANES) {
-            const float *s = scores.get() + half;
-            float *most = highest.get() + b * BLOCK + half, *total = totals.get() + b * BLOCK + half;
-            Wide m = V::load(s), n = m;
-            for (int64_t key = 1; key + 1 < count; key += 2) {
-                m = V::max(m, V::load(s + key * BLOCK));
-                n = V::max(n, V::load(s + (key + 1) * BLOCK));
-            }
-            m = V::max(m, V::load(s + (count - 1) * BLOCK));
-            const Wide before = V::load(most), now = V::max(before, V::times(V::max(m, n), scale));
-            const Wide sum = V::weights(s, BLOCK, count, scale, now, weights.get() + half, BLOCK);
-            const Wide less = V::exp2(V::minus(before, now));
-            V::store(total, V::fma(V::load(total), less, sum));
-            V::store(most, now);
-            V::store(shrink + half, less);
-        }
-    }
-
     // R numbers of the sums of all queries of a block: shrunk, then the weighted values of `steps` keys added.
     template <int R>
     void add(const Word *values, int64_t steps, const float *shrink, float *sum) const {
-        Wide left[R], right[R];
-        const Wide less_left = V::load(shrink), less_right = V::load(shrink + LANES);
-        for (int r = 0; r < R; ++r) {
-            left[r] = V::times(V::load(sum + r * BLOCK), less_left);
-            right[r] = V::times(V::load(sum + r * BLOCK + LANES), less_right);
+        Wide all[R][HALVES];
+        for (int h = 0; h < HALVES; ++h) {
+            const Wide less = V::load(shrink + h * LANES);
+            for (int r = 0; r < R; ++r) all[r][h] = V::times(V::load(sum + r * BLOCK + h * LANES), less);
         }
         const Word *weight = weights.get();
         for (int64_t step = 0; step < steps; ++step, weight += BLOCK, values += p.value_dim) {
-            const auto a = V::words(weight), c = V::words(weight + LANES);
+            decltype(V::words(weight)) some[HALVES];
+            for (int h = 0; h < HALVES; ++h) some[h] = V::words(weight + h * LANES);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
                 const auto one = V::everywhere(values + r);
-                left[r] = V::product(one, a, left[r]);
-                right[r] = V::product(one, c, right[r]);
+#pragma GCC unroll 2
+                for (int h = 0; h < HALVES; ++h) all[r][h] = V::product(one, some[h], all[r][h]);
             }
         }
-        for (int r = 0; r < R; ++r) V::store(sum + r * BLOCK, left[r]), V::store(sum + r * BLOCK + LANES, right[r]);
+        for (int r = 0; r < R; ++r)
+            for (int h = 0; h < HALVES; ++h) V::store(sum + r * BLOCK + h * LANES, all[r][h]);
     }
 
     void rest_of_sums(int64_t rows, const Word *values, int64_t steps, const float *shrink, float *sum) const {
@@ -219,39 +249,57 @@ class Walk {
         }
     }
 
-    // Sums over totals, turned back, to where they belong.
-    void write(int64_t batch, int64_t head, int64_t block, int64_t b) const {
-        const float *sum = sums.get() + b * p.value_dim * BLOCK, *total = totals.get() + b * BLOCK;
-        Number *out = static_cast<Number *>(p.out.data) + batch * p.out.batch + head * p.out.head;
-        for (int64_t half = 0; half < BLOCK; half += LANES) {
-            const Wide sure = V::load(total + half);
-            const Wide inverse = V::inverse(sure);  // 0 where there was no key
-            const int64_t first = block * BLOCK + half, rows = std::min(LANES, p.query_count - first);
-            for (int64_t d = 0; d < p.value_dim && rows > 0; d += LANES)
-                V::turn_back(sum + d * BLOCK + half, BLOCK, std::min(LANES, p.value_dim - d), inverse, out + first * p.out.row + d,
-                             p.out.row, rows);
-        }
-    }
-
-    const sam2_attention &p;
     const int64_t words;
     std::unique_ptr<Word[], Freed> queries;
-    std::unique_ptr<float[], Freed> sums, highest, totals, scores;
-    std::unique_ptr<Word[], Freed> weights;
     std::unique_ptr<Number[], Freed> near_keys;
     std::unique_ptr<Word[], Freed> near_values;
 };
 
+template <class Number>
+const Number *start_of(const sam2_rows &rows, int64_t batch, int64_t head) {
+    // Without any number there may be no address either, from which no other may be reckoned.
+    return rows.data == nullptr ? nullptr : static_cast<const Number *>(rows.data) + batch * rows.batch + head * rows.head;
+}
+
+// Some blocks of one head: every chunk of keys is fetched once for all of them.
+template <class Number, class AnyWalk>
+void attend_head(AnyWalk &walk, const sam2_attention &p, int64_t batch, int64_t head, int64_t first_block, int64_t blocks) {
+    const auto *q = start_of<Number>(p.queries, batch, head), *k = start_of<Number>(p.keys, batch, head),
+               *v = start_of<Number>(p.values, batch, head);
+    const int64_t key_count = p.key_counts == nullptr ? p.key_count : std::min(p.key_counts[batch], p.key_count);
+    for (int64_t b = 0; b < blocks; ++b) {
+        walk.turn_queries(q, first_block + b, b);
+        walk.start(b);
+    }
+    for (int64_t from = 0; from < key_count; from += walk.chunk()) {
+        const int64_t until = std::min(key_count, from + walk.chunk());
+        walk.fetch(k, v, from, until);
+        for (int64_t b = 0; b < blocks; ++b)
+            for (int64_t key = from; key < until; key += KEYS_AT_ONCE)
+                walk.attend(b, key - from, std::min(KEYS_AT_ONCE, until - key));
+    }
+    for (int64_t b = 0; b < blocks; ++b) walk.write(batch, head, first_block + b, b);
+}
+
 // Blocks `first` to `last` of all batches and heads, in this thread.
-template <class V>
+template <class AnyWalk, class Number>
 void attend_blocks(const sam2_attention &problem, int64_t first, int64_t last) {
-    const int64_t a_head = (problem.query_count + 2 * V::LANES - 1) / (2 * V::LANES);
-    Walk<V> walk(problem, std::min(a_head, last - first));
+    const int64_t a_head = (problem.query_count + AnyWalk::BLOCK - 1) / AnyWalk::BLOCK;
+    AnyWalk walk(problem, std::min(a_head, last - first));
     while (first < last) {
         const int64_t head = first / a_head, block = first % a_head, count = std::min(a_head - block, last - first);
-        walk.go(head / problem.heads, head % problem.heads, block, count);
+        attend_head<Number>(walk, problem, head / problem.heads, head % problem.heads, block, count);
         first += count;
     }
+}
+
+// The same by vector instructions; narrow blocks are as many as wide ones where they are used.
+template <class V>
+void attend_by_vectors(const sam2_attention &problem, int64_t first, int64_t last) {
+    if (problem.query_count <= V::LANES)
+        attend_blocks<Walk<V, 1>, typename V::Number>(problem, first, last);
+    else
+        attend_blocks<Walk<V, 2>, typename V::Number>(problem, first, last);
 }
 
 }  // namespace

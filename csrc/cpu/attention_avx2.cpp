@@ -116,7 +116,7 @@ struct Float32 {
 }  // namespace
 
 void attend_avx2(const sam2_attention &problem, int64_t first, int64_t last) {
-    attend_blocks<Float32>(problem, first, last);
+    attend_by_vectors<Float32>(problem, first, last);
 }
 
 }  // namespace sam2

@@ -27,8 +27,8 @@ struct Float32 : Avx512 {
 
     static Wide words(const float *p) { return _mm512_load_ps(p); }
     static Wide key(const float *p) { return everywhere(p); }
+    using Avx512::everywhere;
     static Wide everywhere(const float *p) { return _mm512_set1_ps(*p); }
-    static Wide everywhere(float x) { return _mm512_set1_ps(x); }
     static Wide product(Wide a, Wide b, Wide c) { return _mm512_fmadd_ps(a, b, c); }
 
     static void turn(const float *const *rows, int64_t from, int64_t count, float *tile) {
@@ -60,8 +60,7 @@ struct Float32 : Avx512 {
 
     static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, float *out, int64_t row, int64_t rows) {
         Wide r[16];
-        for (int64_t i = 0; i < 16; ++i) r[i] = i < count ? times(load(sum + i * stride), inverse) : zero();
-        turn16(r);
+        turn_sums(sum, stride, count, inverse, r);
         for (int64_t i = 0; i < rows; ++i) _mm512_mask_storeu_ps(out + i * row, mask(count), r[i]);
     }
 };
@@ -69,7 +68,7 @@ struct Float32 : Avx512 {
 }  // namespace
 
 void attend_avx512(const sam2_attention &problem, int64_t first, int64_t last) {
-    attend_blocks<Float32>(problem, first, last);
+    attend_by_vectors<Float32>(problem, first, last);
 }
 
 }  // namespace sam2

@@ -3,6 +3,12 @@
 
 #include <cstdint>
 
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12's own headers start some results from registers of which any contents will do.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace sam2 {
 namespace {
 
@@ -38,6 +44,8 @@ struct Avx512 {
         return _mm512_scalef_ps(y, whole);
     }
 
+    static Wide everywhere(float x) { return _mm512_set1_ps(x); }
+
     static __mmask16 mask(int64_t count) { return count >= 16 ? 0xffff : static_cast<__mmask16>((1u << count) - 1); }
 
     // 16 x 16 turned over its diagonal: pairs, pairs of pairs, then quarters of registers twice.
@@ -63,6 +71,12 @@ struct Avx512 {
             r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
             r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
         }
+    }
+
+    // Up to 16 numbers of the sums of 16 queries, times the inverse of their totals, with queries one below the other.
+    static void turn_sums(const float *sum, int64_t stride, int64_t count, Wide inverse, Wide *r) {
+        for (int64_t i = 0; i < 16; ++i) r[i] = i < count ? times(load(sum + i * stride), inverse) : zero();
+        turn16(r);
     }
 
   private:

@@ -28,13 +28,13 @@ struct Bfloat16 : Avx512 {
     using Word = uint32_t;
 
     static __m512bh words(const uint32_t *p) { return (__m512bh)_mm512_loadu_si512(p); }
+    using Avx512::everywhere;
     static __m512bh everywhere(const uint32_t *p) { return (__m512bh)_mm512_set1_epi32(static_cast<int>(*p)); }
     static __m512bh key(const uint16_t *p) {
         uint32_t pair;
         std::memcpy(&pair, p, sizeof pair);  // it may lie at any address
         return everywhere(&pair);
     }
-    static Wide everywhere(float x) { return _mm512_set1_ps(x); }
     static Wide product(__m512bh a, __m512bh b, Wide c) { return _mm512_dpbf16_ps(c, a, b); }
 
     static void turn(const uint16_t *const *rows, int64_t from, int64_t count, uint32_t *tile) {
@@ -66,10 +66,10 @@ struct Bfloat16 : Avx512 {
         return plus(even, odd);
     }
 
-    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, uint16_t *out, int64_t row, int64_t rows) {
+    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, uint16_t *out, int64_t row,
+                          int64_t rows) {
         Wide r[16];
-        for (int64_t i = 0; i < 16; ++i) r[i] = i < count ? times(load(sum + i * stride), inverse) : zero();
-        turn16(r);
+        turn_sums(sum, stride, count, inverse, r);
         for (int64_t i = 0; i < rows; ++i)
             _mm256_mask_storeu_epi16(out + i * row, mask(count), (__m256i)_mm512_cvtneps_pbh(r[i]));
     }
@@ -86,7 +86,7 @@ struct Bfloat16 : Avx512 {
 }  // namespace
 
 void attend_avx512_bf16(const sam2_attention &problem, int64_t first, int64_t last) {
-    attend_blocks<Bfloat16>(problem, first, last);
+    attend_by_vectors<Bfloat16>(problem, first, last);
 }
 
 }  // namespace sam2

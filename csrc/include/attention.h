@@ -17,8 +17,9 @@
 
 enum { SAM2_FLOAT32 = 0, SAM2_BFLOAT16 = 1 };
 
-/* Instructions, from the plainest on. */
-enum { SAM2_NO_VECTORS = 0, SAM2_AVX2 = 1, SAM2_AVX512 = 2, SAM2_AVX512_BF16 = 3 };
+/* Instructions, from the plainest on. AVX2 and AVX512 are for float32, AVX512_BF16 and AMX_BF16 for bfloat16. AMX_SPLIT is for
+ * float32: the factors of products are sums of two bfloat16, which keep about 16 bits; everything else is float32. */
+enum { SAM2_NO_VECTORS = 0, SAM2_AVX2 = 1, SAM2_AVX512 = 2, SAM2_AVX512_BF16 = 3, SAM2_AMX_BF16 = 4, SAM2_AMX_SPLIT = 5 };
 
 /* Calls `work(data)` in up to `threads` threads and returns when all are done: GOMP_parallel of an OpenMP runtime. */
 typedef void (*sam2_parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
@@ -39,7 +40,8 @@ typedef struct {
     sam2_parallel parallel; /* threads of a pool that is there; NULL starts some of its own */
 } sam2_attention;
 
-/* The most that this processor, and this build of the library, can do in a number format; SAM2_NO_VECTORS where it can not at all. */
+/* The most that this processor, and this build of the library, can do in a number format; SAM2_NO_VECTORS where it can not at
+ * all. The first call tries AMX, where there is any, with a small problem: without the right result AMX is not used. */
 SAM2_API int sam2_attention_instructions_cpu(int32_t format);
 
 /* SAM2_UNSUPPORTED where `instructions` leaves nothing that can do it. */
