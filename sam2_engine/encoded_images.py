@@ -18,7 +18,7 @@ from .geometry import Resize, Window
 from .model import PromptTensors, Sam2
 from .outputs import Candidates
 from .pixels import Range
-from .tracking import Placement, Tracker
+from .tracking import Placement, Tracker, format_around
 
 PIXELS_AT_ONCE = 1 << 26
 """Masks are brought to image size in groups of at most so many pixels; 256 MB of float32 logits."""
@@ -51,7 +51,7 @@ def tracker_for(model: Sam2) -> Tracker:
     Numbers are float32, or what an autocast block around the call says, as with the published predictors.
     """
     device = next(model.parameters()).device
-    return Tracker(model, Placement.around(device))
+    return Tracker(model, Placement(device, format_around(device)))
 
 
 def encode_images(

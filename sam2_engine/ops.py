@@ -50,6 +50,8 @@ def components(mask: Tensor) -> tuple[Tensor, Tensor]:
         `mask` is neither bool nor uint8.
     """
     _check_mask(mask)
+    if not torch.compiler.is_compiling():
+        return _components(mask)
     labels, areas = torch.ops.sam2_engine.components(mask)
     return labels, areas
 
@@ -84,6 +86,8 @@ def cleanup_masks(mask: Tensor, max_hole_area_px: int, max_island_area_px: int) 
     for name, area in (("max_hole_area_px", max_hole_area_px), ("max_island_area_px", max_island_area_px)):
         if area < 0:
             raise ValueError(f"{name} must be 0 or more pixels, got {area}; 0 switches this part off")
+    if not torch.compiler.is_compiling():
+        return _cleanup_masks(mask, max_hole_area_px, max_island_area_px)
     cleaned: Tensor = torch.ops.sam2_engine.cleanup_masks(mask, max_hole_area_px, max_island_area_px)
     return cleaned
 
@@ -137,7 +141,6 @@ def _workspace(kernels: ctypes.CDLL, op: str, mask: Tensor) -> Tensor:
     return torch.empty(size, dtype=torch.uint8, device=mask.device)
 
 
-@torch.library.custom_op("sam2_engine::components", mutates_args=(), schema="(Tensor mask) -> (Tensor, Tensor)")
 def _components(mask: Tensor) -> tuple[Tensor, Tensor]:
     kernels = library("cuda") if mask.is_cuda else None
     if kernels is None:
@@ -152,7 +155,6 @@ def _components(mask: Tensor) -> tuple[Tensor, Tensor]:
     return labels, areas
 
 
-@_components.register_fake
 def _components_fake(mask: Tensor) -> tuple[Tensor, Tensor]:
     return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty(mask.shape, dtype=torch.int32)
 
@@ -166,11 +168,6 @@ def _components_on_cpu(mask: Tensor) -> tuple[Tensor, Tensor]:
     return labels, areas
 
 
-@torch.library.custom_op(
-    "sam2_engine::cleanup_masks",
-    mutates_args=(),
-    schema="(Tensor mask, int max_hole_area_px, int max_island_area_px) -> Tensor",
-)
 def _cleanup_masks(mask: Tensor, max_hole_area_px: int, max_island_area_px: int) -> Tensor:
     kernels = library("cuda") if mask.is_cuda else None
     if kernels is None:
@@ -186,7 +183,6 @@ def _cleanup_masks(mask: Tensor, max_hole_area_px: int, max_island_area_px: int)
     return cleaned
 
 
-@_cleanup_masks.register_fake
 def _cleanup_masks_fake(mask: Tensor, max_hole_area_px: int, max_island_area_px: int) -> Tensor:
     return mask.new_empty(mask.shape, dtype=torch.bool)
 
@@ -199,3 +195,16 @@ def _cleanup_masks_on_cpu(mask: Tensor, max_hole_area_px: int, max_island_area_p
     limits = (max_hole_area_px, max_island_area_px)
     call(kernels, "sam2_cleanup_masks_cpu", mask.data_ptr(), *mask.shape, *limits, cleaned.data_ptr())
     return cleaned
+
+
+# Registered, too, for programs that are compiled or exported. Called by itself the first of them takes two seconds: it
+# brings in what compiles programs.
+torch.library.custom_op(
+    "sam2_engine::components", _components, mutates_args=(), schema="(Tensor mask) -> (Tensor, Tensor)"
+).register_fake(_components_fake)
+torch.library.custom_op(
+    "sam2_engine::cleanup_masks",
+    _cleanup_masks,
+    mutates_args=(),
+    schema="(Tensor mask, int max_hole_area_px, int max_island_area_px) -> Tensor",
+).register_fake(_cleanup_masks_fake)

@@ -71,18 +71,17 @@ class Placement:
     memory: torch.dtype = torch.bfloat16
     store: torch.device | None = None
 
-    @classmethod
-    def around(cls, device: torch.device, store: torch.device | None = None) -> Placement:
-        """On a device, in what an autocast block around the call says, as with the published predictors."""
-        reduced = torch.is_autocast_enabled(device.type)
-        return cls(device, torch.get_autocast_dtype(device.type) if reduced else torch.float32, store=store)
-
     @contextmanager
     def active(self) -> Iterator[None]:
         """Inference without gradients, in the compute format."""
         reduced = self.compute != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.compute, enabled=reduced):
             yield
+
+
+def format_around(device: torch.device) -> torch.dtype:
+    """What an autocast block around the call says, as the published predictors ask for it; float32 outside of one."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)

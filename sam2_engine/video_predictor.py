@@ -23,7 +23,7 @@ from .memory import Direction, RecentFrames
 from .model import PointKind, Sam2
 from .prompts import Box, Click, ObjectId, Prompts
 from .session import Session
-from .tracking import Placement, Tracker
+from .tracking import Placement, Tracker, format_around
 
 Answer = tuple[int, list[ObjectId], Tensor]
 
@@ -136,7 +136,8 @@ class SAM2VideoPredictor:
         """
         del offload_video_to_cpu, async_loading_frames
         store = torch.device("cpu") if offload_state_to_cpu else None
-        tracker = Tracker(self.model, Placement.around(self.device, store), resize_filter="pillow")
+        placement = Placement(self.device, compute=format_around(self.device), store=store)
+        tracker = Tracker(self.model, placement, resize_filter="pillow")
         session = Session(
             open_frames(video_path),
             tracker,

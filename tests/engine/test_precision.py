@@ -10,7 +10,7 @@ from sam2_engine.model import Sam2
 from sam2_engine.opening import load_tracker, open_session
 from sam2_engine.predictor import SAM2ImagePredictor, SAM2VideoPredictor
 from sam2_engine.prompts import Box, Click, Prompts
-from sam2_engine.tracking import Placement, Precision
+from sam2_engine.tracking import Precision, format_around
 
 LOWEST_IOU = 0.995
 
@@ -46,7 +46,7 @@ def test_only_known_precisions_are_taken() -> None:
 
 
 def test_an_autocast_block_says_how_published_predictors_compute(tiny_model: Sam2) -> None:
-    assert Placement.around(torch.device("cpu")).compute == torch.float32
+    assert format_around(torch.device("cpu")) == torch.float32
     video, image = SAM2VideoPredictor(tiny_model), SAM2ImagePredictor(tiny_model)
     image.set_image(discs()[0])
     exact = image.get_image_embedding()
