@@ -104,7 +104,7 @@ class Engine:
             return self._features
 
     def close(self) -> None:
-        """Write encoded pictures that wait to be written; nothing can be computed any more."""
+        """Write encoded pictures that wait to be written, and end the thread that computes."""
         self.turns.close()
         if self._features is not None:
             self._features.close()

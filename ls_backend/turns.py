@@ -88,8 +88,9 @@ class Turns:
             return self._device.submit(copy_context().run, work).result()
 
     def close(self) -> None:
-        """End the thread; nothing can be run any more."""
-        self._device.shutdown()
+        """End the thread; another one begins where something is run again."""
+        device, self._device = self._device, ThreadPoolExecutor(1, "device")
+        device.shutdown()
 
     def check_room(self) -> None:
         """Raises `BusyError` where a click would be refused; what takes longer asks this once, before it begins."""

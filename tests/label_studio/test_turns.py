@@ -123,6 +123,8 @@ def test_work_raises_what_it_raises_and_is_not_begun_where_it_is_stale() -> None
         turns.run(lambda: pytest.fail("begun"), Urgency.CLICK, lambda: True)
     assert turns.run(lambda: 1, Urgency.CLICK) == 1
     turns.close()
+    assert turns.run(lambda: 2, Urgency.CLICK) == 2
+    turns.close()
 
 
 def test_an_error_gives_the_device_back() -> None:
