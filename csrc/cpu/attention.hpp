@@ -37,11 +37,11 @@ std::unique_ptr<T[], Freed> aligned(int64_t count) {
     return std::unique_ptr<T[], Freed>(static_cast<T *>(p));
 }
 
-// The running softmax of blocks of queries of one head, `HALVES` vectors wide; what multiplies is derived from it.
-template <class V, int HALVES>
+// The running softmax of blocks of queries of one head, two vectors wide; what multiplies is derived from it.
+template <class V>
 class Softmax {
   public:
-    static constexpr int64_t LANES = V::LANES, BLOCK = HALVES * LANES;
+    static constexpr int64_t LANES = V::LANES, BLOCK = 2 * LANES;
 
     // As if no key had been seen.
     void start(int64_t b) {
@@ -115,11 +115,10 @@ class Softmax {
     std::unique_ptr<Word[], Freed> weights;
 };
 
-// Products by vector instructions: every number of a key, or of a value, with all queries of a block. Blocks one vector wide
-// are for problems of no more queries than that, where the other half would be for nothing.
-template <class V, int HALVES>
-class Walk : public Softmax<V, HALVES> {
-    using Base = Softmax<V, HALVES>;
+// Products by vector instructions: every number of a key, or of a value, with all queries of a block.
+template <class V>
+class Walk : public Softmax<V> {
+    using Base = Softmax<V>;
     using typename Base::Number, typename Base::Word, typename Base::Wide;
     using Base::p, Base::scores, Base::sum, Base::weights, Base::weigh;
     static constexpr int64_t ROWS = V::ROWS, PAIR = sizeof(Word) / sizeof(Number);
@@ -181,23 +180,20 @@ class Walk : public Softmax<V, HALVES> {
     // Scores of R keys and all queries of a block.
     template <int R>
     void score(const Number *k, const Word *turned, float *out) const {
-        Wide all[R][HALVES];
-        for (int r = 0; r < R; ++r)
-            for (int h = 0; h < HALVES; ++h) all[r][h] = V::zero();
+        Wide left[R], right[R];
+        for (int r = 0; r < R; ++r) left[r] = right[r] = V::zero();
         const Number *rows[R];
         for (int r = 0; r < R; ++r) rows[r] = k + r * p.dim;
         for (int64_t w = 0; w < words; ++w) {
-            decltype(V::words(turned)) query[HALVES];
-            for (int h = 0; h < HALVES; ++h) query[h] = V::words(turned + w * BLOCK + h * LANES);
+            const auto a = V::words(turned + w * BLOCK), c = V::words(turned + w * BLOCK + LANES);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
                 const auto one = V::key(rows[r] + w * PAIR);
-#pragma GCC unroll 2
-                for (int h = 0; h < HALVES; ++h) all[r][h] = V::product(one, query[h], all[r][h]);
+                left[r] = V::product(one, a, left[r]);
+                right[r] = V::product(one, c, right[r]);
             }
         }
-        for (int r = 0; r < R; ++r)
-            for (int h = 0; h < HALVES; ++h) V::store(out + r * BLOCK + h * LANES, all[r][h]);
+        for (int r = 0; r < R; ++r) V::store(out + r * BLOCK, left[r]), V::store(out + r * BLOCK + LANES, right[r]);
     }
 
     void rest_of_scores(int64_t rows, const Number *k, const Word *turned, float *out) const {
@@ -216,24 +212,23 @@ class Walk : public Softmax<V, HALVES> {
     // R numbers of the sums of all queries of a block: shrunk, then the weighted values of `steps` keys added.
     template <int R>
     void add(const Word *values, int64_t steps, const float *shrink, float *sum) const {
-        Wide all[R][HALVES];
-        for (int h = 0; h < HALVES; ++h) {
-            const Wide less = V::load(shrink + h * LANES);
-            for (int r = 0; r < R; ++r) all[r][h] = V::times(V::load(sum + r * BLOCK + h * LANES), less);
+        Wide left[R], right[R];
+        const Wide less_left = V::load(shrink), less_right = V::load(shrink + LANES);
+        for (int r = 0; r < R; ++r) {
+            left[r] = V::times(V::load(sum + r * BLOCK), less_left);
+            right[r] = V::times(V::load(sum + r * BLOCK + LANES), less_right);
         }
         const Word *weight = weights.get();
         for (int64_t step = 0; step < steps; ++step, weight += BLOCK, values += p.value_dim) {
-            decltype(V::words(weight)) some[HALVES];
-            for (int h = 0; h < HALVES; ++h) some[h] = V::words(weight + h * LANES);
+            const auto a = V::words(weight), c = V::words(weight + LANES);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
                 const auto one = V::everywhere(values + r);
-#pragma GCC unroll 2
-                for (int h = 0; h < HALVES; ++h) all[r][h] = V::product(one, some[h], all[r][h]);
+                left[r] = V::product(one, a, left[r]);
+                right[r] = V::product(one, c, right[r]);
             }
         }
-        for (int r = 0; r < R; ++r)
-            for (int h = 0; h < HALVES; ++h) V::store(sum + r * BLOCK + h * LANES, all[r][h]);
+        for (int r = 0; r < R; ++r) V::store(sum + r * BLOCK, left[r]), V::store(sum + r * BLOCK + LANES, right[r]);
     }
 
     void rest_of_sums(int64_t rows, const Word *values, int64_t steps, const float *shrink, float *sum) const {
@@ -271,8 +266,9 @@ void attend_head(AnyWalk &walk, const sam2_attention &p, int64_t batch, int64_t 
         walk.turn_queries(q, first_block + b, b);
         walk.start(b);
     }
-    for (int64_t from = 0; from < key_count; from += walk.chunk()) {
-        const int64_t until = std::min(key_count, from + walk.chunk());
+    const int64_t chunk = walk.chunk();
+    for (int64_t from = 0; from < key_count; from += chunk) {
+        const int64_t until = std::min(key_count, from + chunk);
         walk.fetch(k, v, from, until);
         for (int64_t b = 0; b < blocks; ++b)
             for (int64_t key = from; key < until; key += KEYS_AT_ONCE)
@@ -293,13 +289,9 @@ void attend_blocks(const sam2_attention &problem, int64_t first, int64_t last) {
     }
 }
 
-// The same by vector instructions; narrow blocks are as many as wide ones where they are used.
 template <class V>
 void attend_by_vectors(const sam2_attention &problem, int64_t first, int64_t last) {
-    if (problem.query_count <= V::LANES)
-        attend_blocks<Walk<V, 1>, typename V::Number>(problem, first, last);
-    else
-        attend_blocks<Walk<V, 2>, typename V::Number>(problem, first, last);
+    attend_blocks<Walk<V>, typename V::Number>(problem, first, last);
 }
 
 }  // namespace

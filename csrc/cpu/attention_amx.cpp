@@ -146,8 +146,8 @@ struct Split : Tiled {
 
 // Products by tiles. Sizes are padded with zeros to whole pairs of tiles.
 template <class V>
-class TileWalk : public Softmax<V, 2> {
-    using Base = Softmax<V, 2>;
+class TileWalk : public Softmax<V> {
+    using Base = Softmax<V>;
     using typename Base::Number, typename Base::Wide;
     using Base::p, Base::scores, Base::sum, Base::value_rows, Base::weights, Base::weigh;
 
