@@ -48,8 +48,9 @@ struct Avx512 {
 
     static __mmask16 mask(int64_t count) { return count >= 16 ? 0xffff : static_cast<__mmask16>((1u << count) - 1); }
 
-    // 16 x 16 turned over its diagonal: pairs, pairs of pairs, then quarters of registers twice.
-    static void turn16(Wide *r) {
+    // 16 x 16 turned over its diagonal: pairs, pairs of pairs, then quarters of registers twice. A call of its own would take the
+    // registers through memory.
+    [[gnu::always_inline]] static inline void turn16(Wide *r) {
         Wide t[16];
         for (int i = 0; i < 16; i += 2) {
             t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
@@ -74,7 +75,7 @@ struct Avx512 {
     }
 
     // Up to 16 numbers of the sums of 16 queries, times the inverse of their totals, with queries one below the other.
-    static void turn_sums(const float *sum, int64_t stride, int64_t count, Wide inverse, Wide *r) {
+    [[gnu::always_inline]] static inline void turn_sums(const float *sum, int64_t stride, int64_t count, Wide inverse, Wide *r) {
         for (int64_t i = 0; i < 16; ++i) r[i] = i < count ? times(load(sum + i * stride), inverse) : zero();
         turn16(r);
     }
