@@ -14,7 +14,12 @@ from typing import TypeVar
 
 from sam2_engine.errors import EngineError
 
+from ._allocator import release_unused
+
 T = TypeVar("T")
+
+TIDY_EVERY = 250
+"""Computations after which unused memory goes back to the system."""
 
 
 class BusyError(EngineError, RuntimeError):
@@ -50,6 +55,7 @@ class Turns:
         self._is_taken = False
         self._changed = threading.Condition(threading.RLock())
         self._device = ThreadPoolExecutor(1, "device")
+        self._done = itertools.count(1)
 
     @property
     def waiting(self) -> int:
@@ -85,7 +91,11 @@ class Turns:
         and a server has dozens. `work` must not ask for turns.
         """
         with self.turn(urgency, is_stale):
-            return self._device.submit(copy_context().run, work).result()
+            try:
+                return self._device.submit(copy_context().run, work).result()
+            finally:
+                if next(self._done) % TIDY_EVERY == 0:
+                    self._device.submit(release_unused)  # nobody waits for it
 
     def close(self) -> None:
         """End the thread; another one begins where something is run again."""

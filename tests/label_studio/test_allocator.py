@@ -53,3 +53,19 @@ def _heaps(how: str) -> int:
     command = [sys.executable, "-c", COUNTING, how]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
     return done.stdout.count("<heap nr=")
+
+
+@pytest.mark.skipif(not _is_glibc(), reason="glibc's allocator")
+def test_free_places_between_used_ones_go_back_to_the_system() -> None:
+    code = """
+from pathlib import Path
+from ls_backend._allocator import release_unused
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+blocks = [bytearray(100_000) for _ in range(1000)]
+del blocks[:-1:2], blocks[:-1]
+full = resident()
+assert release_unused()
+assert resident() < full - 30_000_000, (full, resident())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
