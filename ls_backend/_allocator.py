@@ -36,8 +36,8 @@ def share_arenas(environ: Mapping[str, str] | None = None) -> bool:
 def release_unused() -> bool:
     """Give memory that nothing uses back to the system; whether there was any.
 
-    Over thousands of requests of different sizes, free places come to lie between used ones, and glibc gives back what is
-    at the end only.
+    Over thousands of requests of different sizes, free places come to lie between used ones, and glibc gives back
+    what is at the end only.
     """
     if not _is_glibc():
         return False
