@@ -121,9 +121,9 @@ def test_our_attention_kernel_and_packed_layers_count_as_plain_ones(numbers: tor
 
 
 def test_a_kernel_of_ours_whose_operations_are_unknown_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sam2_engine.ops import components
+    import sam2_engine.ops  # noqa: F401  (registers it)
 
-    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
+    components, mask = torch.ops.sam2_engine.components, torch.zeros(1, 4, 4, dtype=torch.bool)
     assert count_operations(lambda: (components(mask), torch.ones(2, 2) @ torch.ones(2, 2))).is_whole
     monkeypatch.setattr(operations, "FREE", ())
     counted = count_operations(lambda: components(mask))

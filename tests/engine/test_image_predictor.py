@@ -195,9 +195,10 @@ class TestResults:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             predictor.set_image(picture())
             reduced = predictor.predict(**CLICK, return_logits=True)[0]
-        error = np.abs(reduced - exact).max() / exact.std()
+        # The median: of random weights, single regions may come and go.
+        error = np.median(np.abs(reduced - exact)) / exact.std()
         assert reduced.dtype == np.float32
-        assert 1e-4 < error < 0.3
+        assert 1e-5 < error < 0.01
 
 
 class TestEquivalentPrompts:
