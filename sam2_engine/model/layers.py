@@ -48,17 +48,21 @@ class Derived:
     """
 
     def __init__(self) -> None:
-        self._made_of: tuple[object, ...] = ()
-        self._values: dict[Hashable, Any] = {}
+        self._kept: tuple[tuple[object, ...], dict[Hashable, Any]] = ((), {})
 
     def get(self, name: Hashable, parameters: Sequence[Tensor], compute: Callable[[], _T]) -> _T:
-        """The value called `name`, computed where it is not here, or was made of other weights."""
+        """The value called `name`, computed where it is not here, or was made of other weights.
+
+        Several threads may ask at once; then some of them compute the same.
+        """
         made_of = tuple((id(parameter), parameter.data_ptr(), parameter._version) for parameter in parameters)
-        if made_of != self._made_of or len(self._values) > MOST_DERIVED:
-            self._made_of, self._values = made_of, {}
-        if name not in self._values:
-            self._values[name] = compute()
-        value: _T = self._values[name]
+        kept = self._kept
+        if kept[0] != made_of or len(kept[1]) > MOST_DERIVED:
+            kept = self._kept = (made_of, {})
+        values = kept[1]
+        if name not in values:
+            values[name] = compute()
+        value: _T = values[name]
         return value
 
     def __reduce__(self) -> tuple[type[Derived], tuple[()]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +87,21 @@ def test_packed_weights_follow_the_weights(tmp_path: Path) -> None:
     for copied in (copy.deepcopy(layer), torch.load(tmp_path / "layer.pt", weights_only=False)):
         with torch.inference_mode():
             assert torch.equal(copied(x), layer(x))
+
+
+def test_several_threads_may_be_the_first_to_use_a_layer() -> None:
+    x = torch.randn(400, 64)
+
+    def use(layer: Linear, together: threading.Barrier) -> torch.Tensor:
+        together.wait()
+        with torch.inference_mode():
+            return layer(x)
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(20):
+            layer, together = Linear(64, 512), threading.Barrier(4)
+            first, *others = threads.map(use, [layer] * 4, [together] * 4)
+            assert all(torch.equal(first, other) for other in others)
 
 
 @pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
