@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import ShapeError
+from .errors import SettingError, ShapeError
 from .kernels import call, library
 
 __all__ = ["NONE", "attend", "attend_twin", "instructions", "is_quick"]
@@ -80,12 +80,12 @@ def limit(dtype: torch.dtype) -> int:
 
     Raises
     ------
-    ValueError
+    SettingError
         The variable holds a word that stands for nothing.
     """
     word = os.environ.get(LIMIT, "").strip().lower()
     if word not in _LIMITS:
-        raise ValueError(f"{LIMIT} must be none, avx2, avx512 or avx512_bf16, or not be set, got {word!r}")
+        raise SettingError(f"{LIMIT} must be none, avx2, avx512 or avx512_bf16, or not be set, got {word!r}")
     most = _LIMITS[word]
     # The kernel has 16 bits with the newest instructions only.
     return NONE if dtype == torch.bfloat16 and most < AVX512_BF16 else most

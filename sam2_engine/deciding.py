@@ -150,7 +150,7 @@ class FrameDecider:
         if windows[0] is None:
             prepared = self._prepared.pop(frame, None)
             if prepared is not None:
-                return self.tracker.model.encode_image(prepared)
+                return self.tracker.encode_pixels(prepared)
             return self.tracker.encode([self.picture(frame)], [self._span])
         picture = self.picture(frame)
         assert self._span is not None, "a frame that was read has a range"

@@ -14,6 +14,7 @@
     │   └── CheckpointMismatchError           readable weights of another architecture
     ├── WeightsUnavailableError (OSError)     named weights that are not on this machine and cannot be fetched
     ├── BudgetError (ValueError)              an amount of memory or disk that makes no sense
+    ├── SettingError (ValueError)             an option or environment variable that stands for nothing
     ├── SessionError (RuntimeError)           a call that the session's state does not allow
     ├── SessionFileError (ValueError)         a saved session that cannot be read
     ├── ExportError (OSError)                 a result that could not be written
@@ -74,6 +75,10 @@ class WeightsUnavailableError(EngineError, OSError):
 
 class BudgetError(EngineError, ValueError):
     """An amount of memory or disk that makes no sense."""
+
+
+class SettingError(EngineError, ValueError):
+    """An option or an environment variable holds a word that stands for nothing."""
 
 
 class SessionError(EngineError, RuntimeError):

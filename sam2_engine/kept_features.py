@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from . import attention
 from ._version import __version__
 from .budget import Budget
 from .pixels import Range
@@ -71,6 +72,7 @@ def model_key(tracker: Tracker) -> str:
         tracker.resize_filter,
         placement,
         torch.get_float32_matmul_precision(),
+        attention.instructions(placement.compute),
         digest.hexdigest(),
     )
     return "|".join(map(str, facts))

@@ -9,6 +9,7 @@ import torch
 
 from .build import best_device
 from .checkpoint import load_model
+from .errors import SettingError
 from .frames import open_frames
 from .session import Session
 from .tracking import PRECISIONS, Placement, Precision, Tracker
@@ -33,7 +34,7 @@ def load_tracker(
 
     Raises
     ------
-    ValueError
+    SettingError
         There is no such precision.
     CheckpointError
         Weights that cannot be read or fit no known model.
@@ -41,7 +42,7 @@ def load_tracker(
         Named weights that are not here and cannot be fetched.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
+        raise SettingError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
     where = torch.device(device) if device is not None else best_device()
     model = load_model(weights, device=where, image_side=image_side).eval()
     return Tracker(model, Placement(where, PRECISIONS[precision]))

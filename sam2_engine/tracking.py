@@ -144,13 +144,17 @@ class Tracker:
 
     def encode(self, images: Sequence[Any], spans: Sequence[Range | None] | None = None) -> ImageFeatures:
         """Features of B pictures."""
-        return self.model.encode_image(self.pixels(images, spans))
+        return self.encode_pixels(self.pixels(images, spans))
+
+    def encode_pixels(self, pixels: Tensor) -> ImageFeatures:
+        """Features of what `pixels` gave."""
+        return self.model.encode_image(pixels)
 
     def encode_windows(self, image: Any, span: Range, windows: Sequence[Window | None]) -> ImageFeatures:
         """Features of B windows of one picture whose intensities lie in `span`; None is the whole picture."""
         picture, side = as_picture(image), self.config.image_side
         planes = [window_input(picture, side, span, window or Window.whole(picture.shape[:2])) for window in windows]
-        return self.model.encode_image(torch.stack(planes).to(self.placement.device))
+        return self.encode_pixels(torch.stack(planes).to(self.placement.device))
 
     def condition(self, features: ImageFeatures, memory: Memory | None) -> Tensor:
         """The embedding with its memories in it, ``[B, C, S/16, S/16]``."""

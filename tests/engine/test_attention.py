@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sam2_engine import attention
-from sam2_engine.errors import ShapeError
+from sam2_engine.errors import SettingError, ShapeError
 
 needs_kernel = pytest.mark.skipif(
     attention.instructions(torch.float32) == attention.NONE, reason="needs the compiled kernel, and a processor for it"
@@ -148,5 +148,5 @@ def test_the_environment_limits_instructions(
 def test_an_unknown_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "library", lambda device: Library())
     monkeypatch.setenv(attention.LIMIT, "sse2")
-    with pytest.raises(ValueError, match=r"SAM2_INSTRUCTIONS must be none, avx2, avx512 or avx512_bf16.*got 'sse2'"):
+    with pytest.raises(SettingError, match=r"SAM2_INSTRUCTIONS must be none, avx2, avx512 or avx512_bf16.*got 'sse2'"):
         attention.instructions(torch.float32)

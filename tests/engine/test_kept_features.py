@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from sam2_engine import attention
 from sam2_engine.budget import Budget
 from sam2_engine.kept_features import content_name, model_key, open_features
 from sam2_engine.legs import plan_legs
@@ -128,7 +129,7 @@ def test_frames_are_told_apart_by_what_the_model_sees_of_them(clip):
     assert content_name(clip[0], span) == content_name(np.asfortranarray(clip[0]), span)
 
 
-def test_models_are_told_apart_by_all_that_features_depend_on(tiny_model, tracker):
+def test_models_are_told_apart_by_all_that_features_depend_on(tiny_model, tracker, monkeypatch):
     changed = Sam2(tiny_model.config).eval()
     changed.load_state_dict(tiny_model.state_dict())
     assert model_key(Tracker(changed)) == model_key(tracker)
@@ -142,6 +143,9 @@ def test_models_are_told_apart_by_all_that_features_depend_on(tiny_model, tracke
     keys = {model_key(one) for one in [tracker, *others, Tracker(changed)]}
     assert len(keys) == 5
     assert model_key(Tracker(tiny_model, Placement(store=torch.device("cpu")))) == model_key(tracker)
+    # Other instructions round otherwise.
+    monkeypatch.setattr(attention, "instructions", lambda dtype: -1)
+    assert model_key(tracker) not in keys
 
 
 class SlowFrames:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sam2_engine.errors import SettingError
 from sam2_engine.model import Sam2
 from sam2_engine.opening import load_tracker, open_session
 from sam2_engine.predictor import SAM2ImagePredictor, SAM2VideoPredictor
@@ -41,7 +42,7 @@ def test_masks_in_bf16_are_those_of_fp32() -> None:
 
 def test_only_known_precisions_are_taken() -> None:
     assert load_tracker(precision="bf16").placement.compute == torch.bfloat16
-    with pytest.raises(ValueError, match="fp32 or bf16, got 'fp8'"):
+    with pytest.raises(SettingError, match="fp32 or bf16, got 'fp8'"):
         load_tracker(precision="fp8")  # type: ignore[arg-type]
 
 
