@@ -6,6 +6,7 @@ Letters: B objects · N = H·W positions of the frame · L memory tokens · C ch
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import attention
@@ -21,7 +22,7 @@ class RotaryAttention(Attention):
     """One-head attention whose queries and leading keys carry rotary positions of an ``H × W`` grid."""
 
     def forward_grid(
-        self, queries: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int
+        self, queries: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int, pool: int = 1
     ) -> Tensor:
         """Attend with rotary positions.
 
@@ -30,20 +31,23 @@ class RotaryAttention(Attention):
         queries : [B, N, C]
         keys, values : [B, L, key_dim]; the first `rotated` of the L lie on K repeated grids, the rest has no position
         size : (H, W) of the grid
+        pool : each of the rotated keys stands for a square of so many positions a side
 
         Returns
         -------
         [B, N, C]
         """
         table = rotary_table(*size, self.q_proj.out_features, queries.device)
+        key_table = table if pool == 1 else rotary_table(*size, self.q_proj.out_features, queries.device, pool)
         q, k = self.q_proj(queries), self.k_proj(keys)
         if queries.device.type == "cpu" and not torch.is_grad_enabled():
             rotate_in_place(q, table)
-            rotate_in_place(k[:, :rotated], table)
+            rotate_in_place(k[:, :rotated], key_table)
         else:
-            q, turned = rotate(q, table), rotate(k[:, :rotated], table)
+            q, turned = rotate(q, table), rotate(k[:, :rotated], key_table)
             k = turned if rotated == k.shape[1] else torch.cat((turned, k[:, rotated:]), dim=1)
-        out: Tensor = self.out_proj(self._attended(q, k, values))
+        attended = self._attended(q, k, values) if pool == 1 else self._weighed(q, k, values, rotated, pool)
+        out: Tensor = self.out_proj(attended)
         return out
 
     def _attended(self, q: Tensor, k: Tensor, values: Tensor) -> Tensor:
@@ -65,6 +69,23 @@ class RotaryAttention(Attention):
                 return averaged
         v = self.v_proj(values)
         return attend(q[:, None], k[:, None], v[:, None])[:, 0]
+
+    def _weighed(self, q: Tensor, k: Tensor, values: Tensor, rotated: int, pool: int) -> Tensor:
+        """Attention in which each rotated key counts as many times as the positions it stands for.
+
+        That is a bias of the logarithm of their number. It goes into the values instead, with a column of weights that
+        the sums are divided by: the same, and every kernel can do it. Values are projected afterwards, as above.
+        """
+        width = values.shape[-1]
+        weights = q.new_ones(k.shape[1], 1)
+        weights[rotated:] = pool**-2
+        own = values.to(q.dtype) * weights
+        own = torch.cat((own, weights.expand(len(own), -1, -1)), dim=-1)  # [B, L, M + 1]
+        # Fused kernels want values as wide as keys, where the engine's own is not to be had.
+        wide = own if attention.is_quick(q, k, own) else F.pad(own, (0, max(q.shape[-1] - width - 1, 0)))
+        sums = attend(q[:, None], k[:, None], wide[:, None])[:, 0]
+        averaged: Tensor = self.v_proj(sums[..., :width] / sums[..., width : width + 1])
+        return averaged
 
 
 def _attend_in_rows(q: Tensor, k: Tensor, values: Tensor) -> Tensor:
@@ -93,10 +114,12 @@ class MemoryLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(self, frame: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int) -> Tensor:
+    def forward(
+        self, frame: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int, pool: int = 1
+    ) -> Tensor:
         normed = self.norm1(frame)
         frame = frame + self.self_attn.forward_grid(normed, normed, normed, size, normed.shape[1])
-        frame = frame + self.cross_attn_image.forward_grid(self.norm2(frame), keys, values, size, rotated)
+        frame = frame + self.cross_attn_image.forward_grid(self.norm2(frame), keys, values, size, rotated, pool)
         update: Tensor = self.linear2(self.linear1(self.norm3(frame), "relu"))
         return frame + update
 
@@ -109,7 +132,9 @@ class MemoryAttention(nn.Module):
         self.layers = nn.ModuleList(MemoryLayer(config) for _ in range(config.memory_layers))
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, frame: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int) -> Tensor:
+    def forward(
+        self, frame: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int, pool: int = 1
+    ) -> Tensor:
         """Condition a frame.
 
         Parameters
@@ -119,6 +144,7 @@ class MemoryAttention(nn.Module):
         values : [B, L, M], memories alone
         size : (H, W)
         rotated : how many of the L tokens lie on grids; pointer tokens follow them
+        pool : each token on a grid is the mean of a square of so many positions a side
 
         Returns
         -------
@@ -126,6 +152,6 @@ class MemoryAttention(nn.Module):
         """
         frame = in_compute_format(frame)
         for layer in self.layers:
-            frame = layer(frame, keys, values, size, rotated)
+            frame = layer(frame, keys, values, size, rotated, pool)
         out: Tensor = self.norm(frame)
         return out

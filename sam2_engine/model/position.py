@@ -76,17 +76,21 @@ class FourierPositions(nn.Module):
 
 
 @lru_cache(maxsize=16)
-def rotary_table(height: int, width: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the rotary encoding of a grid, each ``[H * W, C / 2]``.
+def rotary_table(height: int, width: int, channels: int, device: torch.device, pool: int = 1) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the rotary encoding of a grid, each ``[H * W / pool², C / 2]``.
 
     The first half of the channel pairs turns with x, the second with y (axial RoPE, https://arxiv.org/abs/2403.13298).
+    With `pool` the middles of squares of so many positions a side, which divides H and W.
     The tensors are shared: do not write to them.
     """
     with torch.inference_mode(False), torch.no_grad():
         powers = torch.arange(0, channels, 4, dtype=torch.float32, device=device)[: channels // 4] / channels
         frequencies = 1.0 / (TEMPERATURE**powers)  # [C/4]
-        cell = torch.arange(height * width, device=device)
-        x, y = (cell % width).float(), torch.div(cell, width, rounding_mode="floor").float()
+        columns = width // pool
+        cell = torch.arange(height // pool * columns, device=device)
+        x, y = (cell % columns).float(), torch.div(cell, columns, rounding_mode="floor").float()
+        if pool > 1:
+            x, y = (pool * along + (pool - 1) / 2 for along in (x, y))
         angles = torch.cat((torch.outer(x, frequencies), torch.outer(y, frequencies)), dim=-1)  # [H*W, C/2]
         return angles.cos(), angles.sin()
 

@@ -33,12 +33,15 @@ class Memory:
     slots : K numbers; 0 for a prompted frame, d for the d-th most recent one
     pointers : [B, P, C], or None where there are none
     times : [P] float32, how far away each pointer's frame is, about -1 to 1
+    pool : look at means of squares of so many positions a side instead of at each; an approximation, 1 for none. It
+        divides h and w
     """
 
     spatial: tuple[Tensor, ...]
     slots: tuple[int, ...]
     pointers: Tensor | None = None
     times: Tensor | None = None
+    pool: int = 1
 
 
 STRIDE = 16
@@ -117,15 +120,15 @@ class Sam2(nn.Module):
         keys, values, rotated = self._memory_tokens(memory)
         place = sine_plane(height, width, self.config.dim, embedding.device).to(embedding.dtype)
         frame = rows_for(embedding + 0.1 * place, keys.shape[0]).flatten(2).transpose(1, 2)  # [B, h*w, C]
-        conditioned: Tensor = self.memory_attention(frame, keys, values, (height, width), rotated)
+        conditioned: Tensor = self.memory_attention(frame, keys, values, (height, width), rotated, memory.pool)
         return conditioned.transpose(1, 2).reshape(frame.shape[0], -1, height, width)
 
     def _memory_tokens(self, memory: Memory) -> tuple[Tensor, Tensor, int]:
         """Keys ``[B, L, M]``, values ``[B, L, M]`` and how many of the L lie on grids; pointers follow them."""
         dtype, device = self.maskmem_tpos_enc.dtype, self.maskmem_tpos_enc.device
-        values = [plane.to(device=device, dtype=dtype).flatten(2).transpose(1, 2) for plane in memory.spatial]
         height, width = memory.spatial[0].shape[-2:]
-        place = sine_plane(height, width, self.config.memory_dim, device).to(dtype).flatten(2).transpose(1, 2)
+        place = _tokens_of(sine_plane(height, width, self.config.memory_dim, device).to(dtype), memory.pool)
+        values = [_tokens_of(plane.to(device=device, dtype=dtype), memory.pool) for plane in memory.spatial]
         # Row d - 1 belongs to the d-th most recent frame, and so the last row, -1, to prompted frames.
         keys = [
             value + (place + self.maskmem_tpos_enc[slot - 1]) for value, slot in zip(values, memory.slots, strict=True)
@@ -181,6 +184,12 @@ class Sam2(nn.Module):
         """A given mask ``[B, 1, S, S]``, 0 or 1, as the mask prompt ``[B, 1, S/4, S/4]`` its pointer is read from."""
         plane: Tensor = self.mask_downsample(mask.to(self.mask_downsample.weight.dtype))
         return plane
+
+
+def _tokens_of(plane: Tensor, pool: int) -> Tensor:
+    """``[B, M, h, w]`` → ``[B, h*w / pool², M]``, means of squares where `pool` is more than 1."""
+    pooled = plane if pool == 1 else F.avg_pool2d(plane, pool)
+    return pooled.flatten(2).transpose(1, 2)
 
 
 def upsample_to(logits: Tensor, side: int) -> Tensor:
