@@ -80,6 +80,7 @@ def _add_recipe(group: Any) -> None:
         help="show single objects through windows around them, or whole pictures (default: as the model is used)",
     )
     group.add_argument("--synthetic", type=options.share, metavar="SHARE", help="of made scenes (default: 0.35)")
+    group.add_argument("--optimiser", choices=("adamw", "muon"), help="muon learns in fewer steps (default: adamw)")
     group.add_argument("--learning-rate", type=options.positive_number, metavar="X", help="at its highest")
     group.add_argument("--seed", type=options.whole_number, metavar="N", help="of weights and data (default: 1)")
 

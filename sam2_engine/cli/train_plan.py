@@ -16,7 +16,7 @@ SETTINGS = "settings.json"
 
 DATA_OPTIONS = ("data", "layout", "masks", "subset", "category", "synthetic", "validate")
 
-_BEGINNING = ("recipe", "model", "start_from", "side", "windows", "learning_rate", "seed", "synthetic")
+_BEGINNING = ("recipe", "model", "start_from", "side", "windows", "optimiser", "learning_rate", "seed", "synthetic")
 """Options that a run is begun with and that it keeps."""
 
 
@@ -60,7 +60,7 @@ def new_plan(args: argparse.Namespace) -> Plan:
     training = recipe(name, model)
     if args.start_from is not None:
         training = from_trained(training, model.image_side)
-    wanted = {key: getattr(args, key) for key in ("steps", "seed", "learning_rate", "precision")}
+    wanted = {key: getattr(args, key) for key in ("steps", "seed", "optimiser", "learning_rate", "precision")}
     training = replace(training, **{key: value for key, value in wanted.items() if value is not None})
     training = replace(training, warmup=min(training.warmup, max(training.steps // 10, 1)))
     if args.synthetic is None:

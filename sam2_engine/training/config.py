@@ -15,9 +15,11 @@ from .losses import LossWeights
 Precision = Literal["fp32", "bf16", "fp16"]
 Recipe = Literal["small", "published"]
 Prompting = Literal["curriculum", "published"]
+OptimiserName = Literal["adamw", "muon"]
 
 RECIPES: tuple[Recipe, ...] = ("small", "published")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+OPTIMISERS: tuple[OptimiserName, ...] = ("adamw", "muon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class TrainConfig:
     corrections : most correcting clicks on stills; of published prompting, clicks on each corrected frame
     focal, dice, balanced, iou, object_score, absent : weights of the losses, see `LossWeights`
     sum_rounds : add up the losses of all rounds on all frames, as published; else their mean
-    learning_rate, weight_decay, clip_gradient, warmup : of AdamW with cosine decay
+    optimiser : ``adamw``, or ``muon`` for matrices and AdamW for the rest, see `optimiser.MuonWithAdamW`
+    learning_rate, weight_decay, clip_gradient, warmup : of the optimiser, with cosine decay
     encoder_rate : learning rate of the image encoder, in those of the rest
     layer_decay : each block of the encoder learns so many times as fast as the one behind it
     drop_path : stochastic depth of the encoder
@@ -76,6 +79,7 @@ class TrainConfig:
     object_score: float = 2.0
     absent: float = 4.0
     sum_rounds: bool = False
+    optimiser: OptimiserName = "adamw"
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     clip_gradient: float = 1.0
@@ -98,6 +102,8 @@ class TrainConfig:
             raise ValueError(f"sides must be positive multiples of 32, got {self.image_sides}")
         if not 2 <= self.min_frames <= self.max_frames:
             raise ValueError(f"clips need 2 ≤ min_frames ≤ max_frames, got {self.min_frames} and {self.max_frames}")
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, got {self.optimiser!r}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
 

@@ -82,6 +82,7 @@ def assert_same(run: Run, other: Run) -> None:
     [
         (RandomDisc(), {}),
         (RandomDisc(), {"windows": True, "drop_path": 0.3, "layer_decay": 0.8, "encoder_rate": 0.5}),
+        (RandomDisc(), {"optimiser": "muon"}),
         (Synthetic(), {"steps": 4, "clip_start": 0.7}),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sam2_engine.config import MODELS, ModelConfig
+from sam2_engine.errors import MissingDependencyError
 from sam2_engine.model import Sam2
 from sam2_engine.tracking import Tracker
 from sam2_engine.training.batches import Steps, choose_objects
@@ -242,12 +243,39 @@ def test_the_encoder_learns_the_slower_the_nearer_to_the_pixels() -> None:
 
 def test_every_parameter_is_in_one_group_of_the_optimiser(little: ModelConfig) -> None:
     model, dense = Sam2(little), DenseHead(little)
-    for config in (TrainConfig(), TrainConfig(encoder_rate=0.2, layer_decay=0.9)):
+    for config in (TrainConfig(), TrainConfig(encoder_rate=0.2, layer_decay=0.9), TrainConfig(optimiser="muon")):
         groups = make_optimiser(model, dense, config).param_groups
         members = [id(parameter) for group in groups for parameter in group["params"]]
         assert sorted(members) == sorted(id(p) for p in (*model.parameters(), *dense.parameters()))
         assert {group["weight_decay"] for group in groups} == {0.0, config.weight_decay}
     assert len(make_optimiser(model, dense, TrainConfig()).param_groups) == 2
+
+
+def test_muon_learns_matrices_of_hidden_layers_and_nothing_else(little: ModelConfig) -> None:
+    model, dense = Sam2(little), DenseHead(little)
+    optimiser = make_optimiser(model, dense, TrainConfig(optimiser="muon", encoder_rate=0.2))
+    by_muon = {id(p) for group in optimiser.param_groups if "betas" not in group for p in group["params"]}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in by_muon}
+    assert {name for name in names if name.startswith("image_encoder.trunk.blocks.0")} == {
+        f"image_encoder.trunk.blocks.0.{layer}.weight"
+        for layer in ("attn.qkv", "attn.proj", "mlp.layers.0", "mlp.layers.1")
+    }
+    assert len(names) == len(by_muon)
+    assert all(parameter.ndim == 2 for name, parameter in model.named_parameters() if name in names)
+    assert not [name for name in names if "embed" in name or "token" in name]
+
+
+def test_muon_says_so_where_pytorch_has_none(little: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(MissingDependencyError, match=r"needs PyTorch 2\.9 or newer.*'adamw'"):
+        make_optimiser(Sam2(little), DenseHead(little), TrainConfig(optimiser="muon"))
+
+
+def test_muon_learns(little: ModelConfig) -> None:
+    losses = [
+        report.loss for report in train(start(little, easy(optimiser="muon")), TwoDiscs(), easy(optimiser="muon"))
+    ]
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
 
 # ------------------------------------------------------------------------------------------------------ precision
