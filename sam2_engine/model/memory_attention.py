@@ -40,7 +40,7 @@ class RotaryAttention(Attention):
         table = rotary_table(*size, self.q_proj.out_features, queries.device)
         key_table = table if pool == 1 else rotary_table(*size, self.q_proj.out_features, queries.device, pool)
         q, k = self.q_proj(queries), self.k_proj(keys)
-        if queries.device.type == "cpu" and not torch.is_grad_enabled():
+        if _is_plain_inference(queries):
             rotate_in_place(q, table)
             rotate_in_place(k[:, :rotated], key_table)
         else:
@@ -58,7 +58,7 @@ class RotaryAttention(Attention):
         on other devices: their fused kernels want values as wide as keys.
         """
         is_narrow = values.shape[-1] * 2 <= self.v_proj.out_features
-        if is_narrow and values.device.type == "cpu" and not torch.is_grad_enabled():
+        if is_narrow and _is_plain_inference(values):
             own = values.to(q.dtype)
             if attention.is_quick(q, k, own):
                 averages = attention.attend(q[:, None], k[:, None], own[:, None])[:, 0]
@@ -86,6 +86,11 @@ class RotaryAttention(Attention):
         sums = attend(q[:, None], k[:, None], wide[:, None])[:, 0]
         averaged: Tensor = self.v_proj(sums[..., :width] / sums[..., width : width + 1])
         return averaged
+
+
+def _is_plain_inference(x: Tensor) -> bool:
+    """On the CPU, without gradients, and not in a program that is compiled or exported."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _attend_in_rows(q: Tensor, k: Tensor, values: Tensor) -> Tensor:

@@ -103,18 +103,22 @@ def draw(prompts: PromptTensors, cells: int) -> Tensor | None:
     """
     if not (prompts.kinds != PointKind.PADDING).any():  # a host sync, once a prompt
         return prompts.mask
-    centres = torch.arange(cells, device=prompts.kinds.device, dtype=torch.float32)
-    points = (prompts.points_xy.float() + 0.5) / 4 - 0.5  # [B, N, 2] in cells
+    return discs(prompts, cells) + (prompts.mask if prompts.mask is not None else boxes(prompts, cells))
+
+
+def discs(prompts: PromptTensors, cells: int) -> Tensor:
+    """Clicks, ``[B, 1, cells, cells]``: `DISC_LOGIT` at positive ones, its negative at negative ones, 0 elsewhere."""
+    points, centres = _in_cells(prompts, cells)
     sign = (prompts.kinds == PointKind.POSITIVE).float() - (prompts.kinds == PointKind.NEGATIVE).float()  # [B, N]
     near_x = torch.exp(-((centres - points[..., :1]) ** 2) / (2 * DISC_CELLS**2))  # [B, N, cells]
     near_y = torch.exp(-((centres - points[..., 1:]) ** 2) / (2 * DISC_CELLS**2))
-    discs = DISC_LOGIT * torch.einsum("bn,bny,bnx->byx", sign, near_y, near_x)[:, None]
-    return discs + (prompts.mask if prompts.mask is not None else _boxes(points, prompts.kinds, centres))
+    return DISC_LOGIT * torch.einsum("bn,bny,bnx->byx", sign, near_y, near_x)[:, None]
 
 
-def _boxes(points: Tensor, kinds: Tensor, centres: Tensor) -> Tensor:
+def boxes(prompts: PromptTensors, cells: int) -> Tensor:
     """``[B, 1, cells, cells]``: `INSIDE_LOGIT` in the box, `OUTSIDE_LOGIT` around it, 0 for objects without one."""
-    first, last = (kinds == PointKind.BOX_TOP_LEFT), (kinds == PointKind.BOX_BOTTOM_RIGHT)
+    points, centres = _in_cells(prompts, cells)
+    first, last = (prompts.kinds == PointKind.BOX_TOP_LEFT), (prompts.kinds == PointKind.BOX_BOTTOM_RIGHT)
     low = (points * first[..., None]).sum(1)  # [B, 2]
     high = (points * last[..., None]).sum(1)
     within_x = (2 * (centres - low[:, :1])).sigmoid() * (2 * (high[:, :1] - centres)).sigmoid()  # [B, cells]
@@ -122,3 +126,9 @@ def _boxes(points: Tensor, kinds: Tensor, centres: Tensor) -> Tensor:
     inside = within_y[:, :, None] * within_x[:, None, :]
     drawn = OUTSIDE_LOGIT + (INSIDE_LOGIT - OUTSIDE_LOGIT) * inside
     return (drawn * first.any(1)[:, None, None])[:, None]
+
+
+def _in_cells(prompts: PromptTensors, cells: int) -> tuple[Tensor, Tensor]:
+    """Points ``[B, N, 2]`` in cells of the mask grid, and the cells' places ``[cells]``."""
+    centres = torch.arange(cells, device=prompts.kinds.device, dtype=torch.float32)
+    return (prompts.points_xy.float() + 0.5) / 4 - 0.5, centres
