@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .predictor import SAM2AutomaticMaskGenerator, SAM2ImagePredictor, SAM2VideoPredictor, build_sam2
     from .prompts import Box, Click, ObjectId, Prompts
     from .session import Session
+    from .shortcuts import Shortcuts
     from .tracking import Placement, Tracker
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "SAM2ImagePredictor": "predictor",
     "SAM2VideoPredictor": "predictor",
     "Session": "session",
+    "Shortcuts": "shortcuts",
     "Tracker": "tracking",
     "build_sam2": "predictor",
     "load_tracker": "opening",
@@ -53,6 +55,7 @@ __all__ = [
     "SAM2ImagePredictor",
     "SAM2VideoPredictor",
     "Session",
+    "Shortcuts",
     "Tracker",
     "__version__",
     "build_sam2",

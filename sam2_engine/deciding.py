@@ -215,7 +215,8 @@ class FrameDecider:
 
     def _plan(self, track: Track, frame: int, direction: Direction) -> MemoryPlan:
         num_frames = None if isinstance(self.frames, LiveFrames) else len(self.frames)
-        return track.policy.plan(frame, track.bank, num_frames=num_frames, direction=direction)
+        plan = track.policy.plan(frame, track.bank, num_frames=num_frames, direction=direction)
+        return self.tracker.shortened(plan, track.bank)
 
     def _previous(self, track: Track, frame: int, *, from_scratch: bool) -> Known | None:
         """The answer to refine, or None."""

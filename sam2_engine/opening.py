@@ -12,6 +12,7 @@ from .checkpoint import load_model
 from .errors import SettingError
 from .frames import open_frames
 from .session import Session
+from .shortcuts import EXACT, Shortcuts
 from .tracking import PRECISIONS, Placement, Precision, Tracker
 
 
@@ -21,6 +22,7 @@ def load_tracker(
     device: torch.device | str | None = None,
     image_side: int | None = None,
     precision: Precision = "fp32",
+    shortcuts: Shortcuts = EXACT,
 ) -> Tracker:
     """A model by name, ready for sessions.
 
@@ -31,6 +33,7 @@ def load_tracker(
     device : the best of this machine when not given
     image_side : side of the model input, a multiple of 32; that of the weights when not given
     precision : numbers that products are computed in, see `sam2_engine.tracking.Precision`
+    shortcuts : what is left out of looking at memories, to be quicker; nothing when not given
 
     Raises
     ------
@@ -45,7 +48,7 @@ def load_tracker(
         raise SettingError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
     where = torch.device(device) if device is not None else best_device()
     model = load_model(weights, device=where, image_side=image_side).eval()
-    return Tracker(model, Placement(where, PRECISIONS[precision]))
+    return Tracker(model, Placement(where, PRECISIONS[precision]), shortcuts=shortcuts)
 
 
 def open_session(
@@ -54,7 +57,9 @@ def open_session(
     *,
     axis: int | str | None = None,
     device: torch.device | str | None = None,
+    image_side: int | None = None,
     precision: Precision = "fp32",
+    shortcuts: Shortcuts = EXACT,
     **settings: Any,
 ) -> Session:
     """A session over frames, with a model by name.
@@ -62,8 +67,13 @@ def open_session(
     Parameters
     ----------
     frames, axis : as in `sam2_engine.open_frames`
-    weights, device, precision : as in `load_tracker`, or a tracker that is there already
+    weights : as in `load_tracker`, or a tracker that is there already, to which the next four say nothing
+    device, image_side, precision, shortcuts : as in `load_tracker`
     **settings : keyword arguments of `Session`
     """
-    tracker = weights if isinstance(weights, Tracker) else load_tracker(weights, device=device, precision=precision)
+    tracker = (
+        weights
+        if isinstance(weights, Tracker)
+        else load_tracker(weights, device=device, image_side=image_side, precision=precision, shortcuts=shortcuts)
+    )
     return Session(open_frames(frames) if axis is None else open_frames(frames, axis=axis), tracker, **settings)

@@ -20,13 +20,14 @@ from . import cleanup
 from .config import ModelConfig
 from .geometry import OUTSIDE_LOGIT, Resize, ResizeFilter, Window
 from .heap import keep_heap
-from .memory import Direction, MemoryBank, MemoryEntry, MemoryPlan, RecentFrames
-from .model import Memory, PointKind, PromptTensors, Sam2
+from .memory import Direction, MemoryBank, MemoryEntry, MemoryPlan, RecentFrames, fewer
+from .model import Memory, PointKind, PromptTensors, Sam2, Steps
 from .model.sam2 import upsample_to
 from .obeying import obeyed
 from .outputs import Candidates, ImageFeatures
 from .pixels import Range, as_picture, to_model_input, window_input
 from .prompts import Prompts
+from .shortcuts import EXACT, Shortcuts
 
 ABSENT_LOGIT = OUTSIDE_LOGIT
 """Mask logit where the object is not visible."""
@@ -112,16 +113,26 @@ class Tracker:
     model : in eval mode for inference, in train mode for training
     placement : where it runs; the model must be there already
     resize_filter : how pictures are resized
+    shortcuts : what is left out of looking at memories, to be quicker; nothing when not given
+    steps : computes the model's four functions instead of itself, with the same results: `model_graphs.GraphedSteps`
     """
 
     def __init__(
-        self, model: Sam2, placement: Placement | None = None, *, resize_filter: ResizeFilter = "bilinear"
+        self,
+        model: Sam2,
+        placement: Placement | None = None,
+        *,
+        resize_filter: ResizeFilter = "bilinear",
+        shortcuts: Shortcuts = EXACT,
+        steps: Steps | None = None,
     ) -> None:
         self.model = model
+        self.steps: Steps = steps or model
         self.placement = placement or Placement(next(model.parameters()).device)
         if self.placement.device.type == "cpu":
             keep_heap()
         self.resize_filter = resize_filter
+        self.shortcuts = shortcuts
 
     @property
     def config(self) -> ModelConfig:
@@ -148,7 +159,7 @@ class Tracker:
 
     def encode_pixels(self, pixels: Tensor) -> ImageFeatures:
         """Features of what `pixels` gave."""
-        return self.model.encode_image(pixels)
+        return self.steps.encode_image(pixels)
 
     def encode_windows(self, image: Any, span: Range, windows: Sequence[Window | None]) -> ImageFeatures:
         """Features of B windows of one picture whose intensities lie in `span`; None is the whole picture."""
@@ -158,7 +169,12 @@ class Tracker:
 
     def condition(self, features: ImageFeatures, memory: Memory | None) -> Tensor:
         """The embedding with its memories in it, ``[B, C, S/16, S/16]``."""
-        return self.model.condition(features.embedding, memory)
+        return self.steps.condition(features.embedding, memory)
+
+    def shortened(self, plan: MemoryPlan, bank: MemoryBank) -> MemoryPlan:
+        """A plan with as many memories as `shortcuts` allow."""
+        most = self.shortcuts.fewer_memories
+        return plan if most is None else fewer(plan, bank, most)
 
     def gather(self, banks: Sequence[MemoryBank], plans: Sequence[MemoryPlan]) -> Memory | None:
         """Memories of B objects whose plans have the same shape; None for empty plans."""
@@ -178,10 +194,10 @@ class Tracker:
         spatial = tuple(stacked("tokens", i, "spatial") for i in range(len(first.spatial)))
         slots = tuple(slot for _, slot in first.spatial)
         if not first.pointers:
-            return Memory(spatial, slots)
+            return Memory(spatial, slots, pool=self.shortcuts.pool)
         pointers = torch.stack([stacked("pointer", i, "pointers") for i in range(len(first.pointers))], dim=1)
         distances = torch.tensor([float(d) for _, d in first.pointers], device=pointers.device)
-        return Memory(spatial, slots, pointers, distances / first.span)
+        return Memory(spatial, slots, pointers, distances / first.span, self.shortcuts.pool)
 
     def decode(
         self, view: Tensor, features: ImageFeatures, prompts: PromptTensors, *, policy: Any | None = None
@@ -194,7 +210,7 @@ class Tracker:
         prompts : of B objects
         policy : chooses among candidates; the highest predicted IoU without one
         """
-        everything = self.model.decode(view, features.skips, prompts)
+        everything = self.steps.decode(view, features.skips, prompts)
         offered = self.offered(everything, ambiguous=self._is_ambiguous(prompts))
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
         return self.decide(self.as_said(offered, prompts), best)
@@ -261,7 +277,7 @@ class Tracker:
         logits = F.interpolate(logits_full, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
         empty = _without_points(len(mask), mask.device, self.model.shrink_mask(mask))
         # Without the vector of a frame that stands alone, as the published code does here.
-        everything = self.model.decode(features.embedding, features.skips, empty)
+        everything = self.steps.decode(features.embedding, features.skips, empty)
         pointer = self._mixed_pointer(everything.pointers[:, 0], everything.object_score > 0)
         visible = mask.flatten(1).any(dim=1, keepdim=True)
         object_score = torch.where(visible, GIVEN_MASK_LOGIT, -GIVEN_MASK_LOGIT)
@@ -275,7 +291,7 @@ class Tracker:
         """
         logits = upsample_to(decision.logits, self.config.image_side)
         mask = logits.sigmoid() if soft else (logits > 0).float()
-        return self.model.remember(features.embedding, mask, decision.object_score)
+        return self.steps.remember(features.embedding, mask, decision.object_score)
 
     def entries(
         self,

@@ -23,6 +23,7 @@ from .memory import Direction, RecentFrames
 from .model import PointKind, Sam2
 from .prompts import Box, Click, ObjectId, Prompts
 from .session import Session
+from .shortcuts import EXACT, Shortcuts
 from .tracking import Placement, Tracker, format_around
 
 Answer = tuple[int, list[ObjectId], Tensor]
@@ -66,6 +67,7 @@ class SAM2VideoPredictor:
     memory_temporal_stride_for_eval : distance of recent memories
     window : ``auto`` or ``whole``, as in `Session`
     budget : how much may be kept for each video, as in `Session`
+    shortcuts : what is left out of looking at memories, to be quicker; nothing when not given
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class SAM2VideoPredictor:
         memory_temporal_stride_for_eval: int = 1,
         window: WindowChoice = None,
         budget: Budget | None = None,
+        shortcuts: Shortcuts = EXACT,
     ) -> None:
         self.model = model
         self.fill_hole_area = fill_hole_area
@@ -92,6 +95,7 @@ class SAM2VideoPredictor:
         self.memory_temporal_stride_for_eval = memory_temporal_stride_for_eval
         self.window = window
         self.budget = budget
+        self.shortcuts = shortcuts
 
     @classmethod
     def from_pretrained(cls, model_id: str | Path, **settings: Any) -> SAM2VideoPredictor:
@@ -137,7 +141,7 @@ class SAM2VideoPredictor:
         del offload_video_to_cpu, async_loading_frames
         store = torch.device("cpu") if offload_state_to_cpu else None
         placement = Placement(self.device, compute=format_around(self.device), store=store)
-        tracker = Tracker(self.model, placement, resize_filter="pillow")
+        tracker = Tracker(self.model, placement, resize_filter="pillow", shortcuts=self.shortcuts)
         session = Session(
             open_frames(video_path),
             tracker,

@@ -35,7 +35,7 @@ class Agreement:
     masks : compared
     foreground : share of the reference's masks that is foreground; near 0 or 1 the comparison says little
     model : that made the masks
-    is_judged : whether its weights are trained, so that `holds` means something
+    is_judged : whether its weights are trained and nothing was left out, so that `holds` means something
     """
 
     name: str
@@ -67,11 +67,11 @@ class Agreement:
         }
 
 
-def masks_of(contender: Contender, *, is_trained: bool = True) -> list[NDArray[np.bool_]]:
+def masks_of(contender: Contender, *, is_trained: bool = True, frames: int = FRAMES) -> list[NDArray[np.bool_]]:
     """Masks ``[H, W]`` of a film's objects, frame by frame; with trained weights of a clicked object, too."""
     if not is_trained:
         contender.keep_single_masks()
-    found = [mask for masks in contender.follow(Film(FRAMES, OBJECTS)) for mask in masks]
+    found = [mask for masks in contender.follow(Film(frames, OBJECTS)) for mask in masks]
     if not is_trained:
         return found
     image = picture()
@@ -80,12 +80,14 @@ def masks_of(contender: Contender, *, is_trained: bool = True) -> list[NDArray[n
     return [*found, np.asarray(clicked)[0] > 0]
 
 
-def agreements(contenders: Sequence[Contender], model: str, *, is_trained: bool) -> Iterator[Agreement]:
-    """Of each contender with the first one."""
+def agreements(
+    contenders: Sequence[Contender], model: str, *, is_trained: bool, frames: int = FRAMES
+) -> Iterator[Agreement]:
+    """Of each contender with the first one, over a film of so many frames."""
     first, *others = contenders
-    expected = masks_of(first, is_trained=is_trained)
+    expected = masks_of(first, is_trained=is_trained, frames=frames)
     for one in others:
-        masks = masks_of(one, is_trained=is_trained)
+        masks = masks_of(one, is_trained=is_trained, frames=frames)
         yield replace(compare(one.name, masks, first.name, expected), model=model, is_judged=is_trained)
 
 

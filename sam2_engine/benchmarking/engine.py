@@ -33,7 +33,7 @@ class Engine:
     Parameters
     ----------
     model : in eval mode, where it shall run
-    variant : in which numbers
+    variant : in which numbers, and with which shortcuts
     """
 
     def __init__(self, model: Sam2, variant: Variant) -> None:
@@ -66,7 +66,8 @@ class Engine:
     def follow(self, film: Film) -> Iterator[Masks]:
         """A session with boxes, propagated by memory."""
         placement = Placement(self.device, compute=self.variant.dtype)
-        session = Session(film, Tracker(self.model, placement), follow="memory")
+        tracker = Tracker(self.model, placement, shortcuts=self.variant.shortcuts)
+        session = Session(film, tracker, follow="memory")
         for obj, box in enumerate(film.boxes()):
             session.prompt(obj, 0, Prompts(box=box))
         for found in session.propagate():

@@ -99,7 +99,7 @@ def memory_line(row: Mapping[str, Any]) -> str:
 
 def agreement_line(agreement: Agreement) -> str:
     """How alike the masks are."""
-    verdict = "" if agreement.is_judged else "; random weights, not judged"
+    verdict = "" if agreement.is_judged else "; not judged"
     if not agreement.holds:
         verdict = f"; TOO FAR APART, it should be at least {AGREEMENT}"
     return (

@@ -1,10 +1,12 @@
-"""In which numbers this engine computes. Imports nothing heavy: help must come at once."""
+"""In which numbers this engine computes, and what it leaves out. Imports nothing heavy: help must come at once."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from ..shortcuts import EXACT, Shortcuts
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +23,12 @@ class Variant:
     ----------
     name : as it is typed
     numbers : name of the dtype of matrix products
+    shortcuts : what is left out of looking at memories
     """
 
     name: str
     numbers: str = "float32"
+    shortcuts: Shortcuts = EXACT
 
     @property
     def dtype(self) -> torch.dtype:
@@ -38,13 +42,17 @@ class Variant:
     @property
     def is_reference(self) -> bool:
         """Whether the others are compared with this one."""
-        return self.numbers == "float32"
+        return self.numbers == "float32" and self.shortcuts.is_exact
+
+    def shortened(self, shortcuts: Shortcuts) -> Variant:
+        """The same with something left out."""
+        return replace(self, name=f"{self.name} {shortcuts}", shortcuts=shortcuts)
 
     def active(self, device: str) -> AbstractContextManager[object]:
         """A block within which PyTorch computes so."""
         import torch
 
-        return nullcontext() if self.is_reference else torch.autocast(device, self.dtype)
+        return nullcontext() if self.numbers == "float32" else torch.autocast(device, self.dtype)
 
 
 VARIANTS: dict[str, Variant] = {one.name: one for one in (Variant("fp32"), Variant("bf16", "bfloat16"))}

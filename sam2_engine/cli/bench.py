@@ -7,7 +7,7 @@ import datetime
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", nargs="+", choices=tuple(VARIANTS), help="default: fp32, and bf16 where the processor has it"
     )
+    options.add_shortcuts(parser)
     _add_amounts(parser)
     parser.add_argument("--json", metavar="FILE.json", help="write everything to this file")
     parser.set_defaults(run=run, parser=parser)
@@ -148,7 +149,11 @@ def _bench(args: argparse.Namespace, console: Console) -> Iterator[_Bench]:
     if names is None:
         has_bf16 = device.type == "cuda" or set(BF16_HARDWARE).intersection(instruction_sets())
         names = ["fp32", "bf16"] if has_bf16 else ["fp32"]
-    engines = [Engine(model, VARIANTS[name]) for name in dict.fromkeys(names)]
+    variants = [VARIANTS[name] for name in dict.fromkeys(names)]
+    shortcuts = options.shortcuts_of(args)
+    if not shortcuts.is_exact:
+        variants += [variant.shortened(shortcuts) for variant in variants]
+    engines = [Engine(model, variant) for variant in variants]
     with tempfile.TemporaryDirectory() as folder:
         yield _Bench(args, console, device, model, weights, engines, Path(folder))
 
@@ -180,6 +185,11 @@ class _Bench:
         self.record |= {"memory": self._memory() if "memory" in asked else []}
         return self.record
 
+    @property
+    def exact(self) -> list[Engine]:
+        """The engines that leave nothing out; the others differ in following only."""
+        return [engine for engine in self.engines if engine.variant.shortcuts.is_exact]
+
     def _machine(self, threads: int) -> None:
         from ..benchmarking.machine import describe_machine
         from ..benchmarking.report import machine_lines
@@ -191,7 +201,8 @@ class _Bench:
             "model": config.name,
             "weights": self.weights,
             "side": config.image_side,
-            "precision": [engine.variant.name for engine in self.engines],
+            "precision": [engine.variant.name for engine in self.exact],
+            "shortcuts": str(options.shortcuts_of(self.args)),
             **settings,
         }
         for line in machine_lines(self.record["machine"]):
@@ -219,14 +230,15 @@ class _Bench:
         args, found = self.args, []
         plan = Plan(args.what, args.objects, args.frames, args.warm_frames, args.clicks, args.points_per_side)
         for case in cases(plan):
-            rows, _ = measure_case(case, self.engines, Budget(args.rounds, args.seconds), peaks.gflops)
+            engines = self.engines if case.kind == "propagate" else self.exact
+            rows, _ = measure_case(case, engines, Budget(args.rounds, args.seconds), peaks.gflops)
             for row in rows:
                 self.console.say(row_line(row))
                 found.append(row.record())
         return found
 
     def _agreement(self) -> list[dict[str, Any]]:
-        from ..benchmarking.agreement import agreements
+        from ..benchmarking.agreement import FRAMES, agreements
         from ..benchmarking.engine import Engine, find_model
         from ..benchmarking.report import agreement_line
 
@@ -239,9 +251,13 @@ class _Bench:
         for model in models if variants else ():
             engines = [Engine(model, variant) for variant in (VARIANTS["fp32"], *variants)]
             is_trained = self.weights != "random" or model is not self.model
-            for agreement in agreements(engines, model.config.name, is_trained=is_trained):
-                self.console.say(agreement_line(agreement))
-                found.append(agreement.record())
+            # Shortcuts show when memory is full.
+            frames = FRAMES if self.exact == self.engines else 2 * model.config.num_slots
+            for agreement in agreements(engines, model.config.name, is_trained=is_trained, frames=frames):
+                is_exact = agreement.name in [engine.name for engine in self.exact]
+                judged = agreement if is_exact else replace(agreement, is_judged=False)
+                self.console.say(agreement_line(judged))
+                found.append(judged.record())
         return found
 
     def _start(self) -> dict[str, Any]:
@@ -261,7 +277,7 @@ class _Bench:
         told = self._child_options()
         commands = {
             engine.name: lambda name=engine.variant.name: child_command("cold", {**told, "precision": name})
-            for engine in self.engines
+            for engine in self.exact
         }
         taken = cold_starts(commands, told["threads"], min(self.args.rounds, 5))
         found = {
@@ -279,7 +295,7 @@ class _Bench:
 
         told, found = self._child_options(), []
         for frames, objects in self.args.memory:
-            for engine in self.engines:
+            for engine in self.exact:
                 asked = {**told, "precision": engine.variant.name, "frames": frames, "objects": objects}
                 answer = ask(child_command("memory", asked), told["threads"])
                 found.append({"contender": engine.name, **answer})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import EngineError
+from ..shortcuts import EXACT, Shortcuts
 from .console import Console
 
 if TYPE_CHECKING:
@@ -48,12 +49,12 @@ def load(args: argparse.Namespace, console: Console) -> Sam2:
     return load_model(path, device=device, image_side=args.side)
 
 
-def load_tracker(args: argparse.Namespace, console: Console) -> Tracker:
+def load_tracker(args: argparse.Namespace, console: Console, shortcuts: Shortcuts = EXACT) -> Tracker:
     """The same, with ``--precision``, ready for sessions."""
     from ..tracking import PRECISIONS, Placement, Tracker
 
     model = load(args, console)
-    return Tracker(model, Placement(model.device, PRECISIONS[args.precision]))
+    return Tracker(model, Placement(model.device, PRECISIONS[args.precision]), shortcuts=shortcuts)
 
 
 def in_precision(args: argparse.Namespace, model: Sam2) -> AbstractContextManager[object]:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..shortcuts import Shortcuts
+
 Numbers = tuple[float, ...]
 
 
@@ -85,6 +87,24 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="bf16 is about twice as quick on processors that know it, and differs in single pixels (default: fp32)",
     )
+
+
+def add_shortcuts(parser: Any) -> None:
+    """``--fewer-memories --pool-memories``."""
+    parser.add_argument(
+        "--fewer-memories",
+        type=positive,
+        metavar="N",
+        help="quicker, not exact: look at N memories at most, leaving out those most like their neighbours in time",
+    )
+    parser.add_argument(
+        "--pool-memories", action="store_true", help="quicker, not exact: look at means of 2 × 2 positions of memories"
+    )
+
+
+def shortcuts_of(args: argparse.Namespace) -> Shortcuts:
+    """What these allow to leave out."""
+    return Shortcuts(args.fewer_memories, args.pool_memories)
 
 
 def add_window(parser: argparse.ArgumentParser) -> None:

@@ -65,6 +65,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     options.add_model(parser)
     options.add_precision(parser)
+    options.add_shortcuts(parser)
     options.add_window(parser)
     options.add_follow(parser)
     options.add_budget(parser)
@@ -138,7 +139,7 @@ class _Job:
 
         session = Session(
             self.frames,
-            load_tracker(self.args, self.console),
+            load_tracker(self.args, self.console, options.shortcuts_of(self.args)),
             exclusive=self.args.exclusive,
             window=self.args.window,
             follow=self.args.follow,
