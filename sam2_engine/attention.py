@@ -96,11 +96,11 @@ def is_quick(queries: Tensor, keys: Tensor, values: Tensor) -> bool:
     return (
         queries.device.type == "cpu"
         and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
         and queries.dtype == keys.dtype == values.dtype
         and queries.shape[-2] >= FEWEST_QUERIES
         and queries.shape[-1] % 2 == 0
         and instructions(queries.dtype) != NONE
-        and not torch.compiler.is_compiling()
     )
 
 
