@@ -2,5 +2,6 @@
 
 from .prompt_encoder import PointKind, PromptTensors
 from .sam2 import Memory, Sam2
+from .steps import Steps
 
-__all__ = ["Memory", "PointKind", "PromptTensors", "Sam2"]
+__all__ = ["Memory", "PointKind", "PromptTensors", "Sam2", "Steps"]
