@@ -5,6 +5,8 @@ Letters: B objects · N = H·W positions of the frame · L memory tokens · C ch
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from .. import attention
 from ..config import ModelConfig
 from .layers import Attention, Linear, attend, in_compute_format
+from .memory_values import Width, WidthChooser
 from .position import rotary_table, rotate, rotate_in_place
 
 QUERIES_AT_ONCE = 256
@@ -19,7 +22,16 @@ QUERIES_AT_ONCE = 256
 
 
 class RotaryAttention(Attention):
-    """One-head attention whose queries and leading keys carry rotary positions of an ``H × W`` grid."""
+    """One-head attention whose queries and leading keys carry rotary positions of an ``H × W`` grid.
+
+    Parameters
+    ----------
+    dim, key_dim : as in `Attention`
+    """
+
+    def __init__(self, dim: int, *, key_dim: int | None = None) -> None:
+        super().__init__(dim, 1, key_dim=key_dim)
+        self._chooser = WidthChooser()
 
     def forward_grid(
         self, queries: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int], rotated: int, pool: int = 1
@@ -40,7 +52,7 @@ class RotaryAttention(Attention):
         table = rotary_table(*size, self.q_proj.out_features, queries.device)
         key_table = table if pool == 1 else rotary_table(*size, self.q_proj.out_features, queries.device, pool)
         q, k = self.q_proj(queries), self.k_proj(keys)
-        if _is_plain_inference(queries):
+        if _is_plain_inference(queries, "cpu", "cuda"):
             rotate_in_place(q, table)
             rotate_in_place(k[:, :rotated], key_table)
         else:
@@ -54,11 +66,11 @@ class RotaryAttention(Attention):
         """Attention to projected values.
 
         Weights of attention sum to one and values carry no position, so memories may as well be averaged before they
-        are projected: 64 channels instead of 256 save three eighths of the work. Not where gradients are wanted, or
-        on other devices: their fused kernels want values as wide as keys.
+        are projected: 64 channels instead of 256 save three eighths of the work. Not where gradients are wanted; on
+        CUDA as `memory_values` says; and not on other devices, whose fused kernels want values as wide as keys.
         """
         is_narrow = values.shape[-1] * 2 <= self.v_proj.out_features
-        if is_narrow and _is_plain_inference(values):
+        if is_narrow and _is_plain_inference(values, "cpu"):
             own = values.to(q.dtype)
             if attention.is_quick(q, k, own):
                 averages = attention.attend(q[:, None], k[:, None], own[:, None])[:, 0]
@@ -67,6 +79,24 @@ class RotaryAttention(Attention):
             if q.dtype == torch.float32:
                 averaged = self.v_proj(_attend_in_rows(q, k, own))
                 return averaged
+        if is_narrow and _is_plain_inference(values, "cuda"):
+            return self._in_better_width(q, k, values)
+        return self._wide(q, k, values)
+
+    def _in_better_width(self, q: Tensor, k: Tensor, values: Tensor) -> Tensor:
+        """By the way that the device is likely to do quicker."""
+        own = values.to(q.dtype)
+        ways: dict[Width, Callable[[], Tensor]] = {
+            "narrow": lambda: self._narrow(q, k, own),
+            "wide": lambda: self._wide(q, k, values),
+        }
+        return ways[self._chooser.width(q[:, None], k[:, None], own[:, None], ways)]()
+
+    def _narrow(self, q: Tensor, k: Tensor, own: Tensor) -> Tensor:
+        averaged: Tensor = self.v_proj(attend(q[:, None], k[:, None], own[:, None])[:, 0])
+        return averaged
+
+    def _wide(self, q: Tensor, k: Tensor, values: Tensor) -> Tensor:
         v = self.v_proj(values)
         return attend(q[:, None], k[:, None], v[:, None])[:, 0]
 
@@ -88,9 +118,9 @@ class RotaryAttention(Attention):
         return averaged
 
 
-def _is_plain_inference(x: Tensor) -> bool:
-    """On the CPU, without gradients, and not in a program that is compiled or exported."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+def _is_plain_inference(x: Tensor, *devices: str) -> bool:
+    """On one of these devices, without gradients, and not in a program that is compiled or exported."""
+    return x.device.type in devices and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _attend_in_rows(q: Tensor, k: Tensor, values: Tensor) -> Tensor:
@@ -111,8 +141,8 @@ class MemoryLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim = config.dim
-        self.self_attn = RotaryAttention(dim, 1)
-        self.cross_attn_image = RotaryAttention(dim, 1, key_dim=config.memory_dim)
+        self.self_attn = RotaryAttention(dim)
+        self.cross_attn_image = RotaryAttention(dim, key_dim=config.memory_dim)
         self.linear1 = Linear(dim, config.memory_mlp)
         self.linear2 = Linear(config.memory_mlp, dim)
         self.norm1 = nn.LayerNorm(dim)
