@@ -255,6 +255,7 @@ class Graphs:
     ) -> None:
         self.told = Told()
         self._weights = tuple(weights)
+        self._telling = [weight for weight in self._weights if not weight.is_inference()]
         self._recorder = recorder or CudaGraphs()
         self._max_graphs, self._plain_calls = max_graphs, plain_calls
         self._recordings: OrderedDict[_Key, _Recording] = OrderedDict()
@@ -303,9 +304,9 @@ class Graphs:
             and self._recorder.can(device)
         )
 
-    def _weights_now(self) -> tuple[int, ...]:
-        """Something that changes when weights do; those made in inference mode cannot tell."""
-        return tuple(w.data_ptr() if w.is_inference() else w.data_ptr() ^ (w._version << 48) for w in self._weights)
+    def _weights_now(self) -> tuple[int, int]:
+        """Something that changes when weights do; those made in inference mode do not tell when they are written on."""
+        return sum([weight._version for weight in self._telling]), sum([weight.data_ptr() for weight in self._weights])
 
     def _notice_new_weights(self) -> None:
         now = self._weights_now()

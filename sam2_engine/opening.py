@@ -11,6 +11,7 @@ from .build import best_device
 from .checkpoint import load_model
 from .errors import SettingError
 from .frames import open_frames
+from .model_graphs import GraphedSteps
 from .session import Session
 from .shortcuts import EXACT, Shortcuts
 from .tracking import PRECISIONS, Placement, Precision, Tracker
@@ -23,6 +24,7 @@ def load_tracker(
     image_side: int | None = None,
     precision: Precision = "fp32",
     shortcuts: Shortcuts = EXACT,
+    graphs: bool = False,
 ) -> Tracker:
     """A model by name, ready for sessions.
 
@@ -34,6 +36,8 @@ def load_tracker(
     image_side : side of the model input, a multiple of 32; that of the weights when not given
     precision : numbers that products are computed in, see `sam2_engine.tracking.Precision`
     shortcuts : what is left out of looking at memories, to be quicker; nothing when not given
+    graphs : play the model's steps back from CUDA graphs where they can be recorded, with the same results, see
+        `sam2_engine.model_graphs`; without effect on other devices
 
     Raises
     ------
@@ -48,7 +52,8 @@ def load_tracker(
         raise SettingError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
     where = torch.device(device) if device is not None else best_device()
     model = load_model(weights, device=where, image_side=image_side).eval()
-    return Tracker(model, Placement(where, PRECISIONS[precision]), shortcuts=shortcuts)
+    steps = GraphedSteps(model) if graphs else None
+    return Tracker(model, Placement(where, PRECISIONS[precision]), shortcuts=shortcuts, steps=steps)
 
 
 def open_session(
@@ -60,6 +65,7 @@ def open_session(
     image_side: int | None = None,
     precision: Precision = "fp32",
     shortcuts: Shortcuts = EXACT,
+    graphs: bool = False,
     **settings: Any,
 ) -> Session:
     """A session over frames, with a model by name.
@@ -67,13 +73,13 @@ def open_session(
     Parameters
     ----------
     frames, axis : as in `sam2_engine.open_frames`
-    weights : as in `load_tracker`, or a tracker that is there already, to which the next four say nothing
-    device, image_side, precision, shortcuts : as in `load_tracker`
+    weights : as in `load_tracker`, or a tracker that is there already, to which the next five say nothing
+    device, image_side, precision, shortcuts, graphs : as in `load_tracker`
     **settings : keyword arguments of `Session`
     """
-    tracker = (
-        weights
-        if isinstance(weights, Tracker)
-        else load_tracker(weights, device=device, image_side=image_side, precision=precision, shortcuts=shortcuts)
-    )
+    tracker = weights
+    if not isinstance(tracker, Tracker):
+        tracker = load_tracker(
+            tracker, device=device, image_side=image_side, precision=precision, shortcuts=shortcuts, graphs=graphs
+        )
     return Session(open_frames(frames) if axis is None else open_frames(frames, axis=axis), tracker, **settings)

@@ -21,6 +21,7 @@ from .frames import open_frames
 from .looking import WindowChoice
 from .memory import Direction, RecentFrames
 from .model import PointKind, Sam2
+from .model_graphs import GraphedSteps
 from .prompts import Box, Click, ObjectId, Prompts
 from .session import Session
 from .shortcuts import EXACT, Shortcuts
@@ -68,6 +69,7 @@ class SAM2VideoPredictor:
     window : ``auto`` or ``whole``, as in `Session`
     budget : how much may be kept for each video, as in `Session`
     shortcuts : what is left out of looking at memories, to be quicker; nothing when not given
+    graphs : play the model's steps back from CUDA graphs where they can be recorded, with the same results
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SAM2VideoPredictor:
         window: WindowChoice = None,
         budget: Budget | None = None,
         shortcuts: Shortcuts = EXACT,
+        graphs: bool = False,
     ) -> None:
         self.model = model
         self.fill_hole_area = fill_hole_area
@@ -96,6 +99,7 @@ class SAM2VideoPredictor:
         self.window = window
         self.budget = budget
         self.shortcuts = shortcuts
+        self._steps = GraphedSteps(model) if graphs else None
 
     @classmethod
     def from_pretrained(cls, model_id: str | Path, **settings: Any) -> SAM2VideoPredictor:
@@ -141,7 +145,7 @@ class SAM2VideoPredictor:
         del offload_video_to_cpu, async_loading_frames
         store = torch.device("cpu") if offload_state_to_cpu else None
         placement = Placement(self.device, compute=format_around(self.device), store=store)
-        tracker = Tracker(self.model, placement, resize_filter="pillow", shortcuts=self.shortcuts)
+        tracker = Tracker(self.model, placement, resize_filter="pillow", shortcuts=self.shortcuts, steps=self._steps)
         session = Session(
             open_frames(video_path),
             tracker,

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_engine import Box, Click, Prompts, Session, attention
+from sam2_engine import Box, Click, Prompts, Session, attention, load_tracker, open_session
+from sam2_engine.build import build_sam2_video_predictor
 from sam2_engine.config import ModelConfig
 from sam2_engine.graphs import Rehearsal
 from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2, hiera, memory_attention
@@ -180,6 +181,27 @@ def test_nothing_hinders_a_graph_of_the_published_architecture(
         with Rehearsal(device) as watched:
             step()
         assert (name, watched.obstacle) == (name, None)
+
+
+def test_graphs_are_asked_for_by_name_and_change_nothing_without_a_gpu(clip: NDArray[np.uint8]) -> None:
+    found = []
+    for graphs in (False, True):
+        tracker = load_tracker(device="cpu", graphs=graphs)
+        assert isinstance(tracker.steps, GraphedSteps) == graphs
+        session = open_session(clip, tracker)
+        session.prompt("a", 0, Prompts((Click(12, 10),)))
+        found.append(list(session.propagate()))
+    for plain, asked in zip(*found, strict=True):
+        np.testing.assert_array_equal(plain.masks["a"], asked.masks["a"])
+    assert isinstance(tracker.steps, GraphedSteps)
+    assert tracker.steps.graphs.told.recorded == 0
+
+
+def test_the_published_wish_for_speed_means_graphs() -> None:
+    for wish in (False, True):
+        predictor = build_sam2_video_predictor("default", device="cpu", vos_optimized=wish)
+        steps = predictor.init_state(np.zeros((1, 32, 32, 3), np.uint8)).session.tracker.steps
+        assert isinstance(steps, GraphedSteps) == wish
 
 
 @pytest.mark.gpu
