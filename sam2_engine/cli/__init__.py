@@ -1,5 +1,5 @@
 """The command line: ``sam2 demo``, ``segment``, ``track``, ``replay``, ``models``, ``info``, ``train``,
-``finetune``, ``evaluate`` and ``bench``; further ones come from other packages (`found`).
+``finetune``, ``evaluate``, ``export`` and ``bench``; further ones come from other packages (`found`).
 
 Results go to files and to standard output, the way there to standard error. Exit codes: 0 done, 1 it could not be done
 (one line says why), 2 wrong use, 130 stopped by Ctrl-C (what was done so far is kept).
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from ..errors import EngineError
-from . import bench, demo, evaluate, finetune, info, models, options, replay, segment, track, train
+from . import bench, demo, evaluate, export, finetune, info, models, options, replay, segment, track, train
 from .console import INTERRUPTED
 from .found import add_found, first_word
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (demo, segment, track, replay, models, info, train, finetune, evaluate, bench)
+_COMMANDS = (demo, segment, track, replay, models, info, train, finetune, evaluate, export, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
