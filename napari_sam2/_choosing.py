@@ -11,7 +11,7 @@ from ._objects import ControllerSettings
 from ._picture import Picture
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Tracker
+    from sam2_engine.tracking import Precision, Tracker
 
     from ._walkers import MakeTracker
 
@@ -22,11 +22,11 @@ class Choosing:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def use_tracker(self, tracker: Tracker | MakeTracker, model_name: str) -> None:
-        """Go on with another model."""
+    def use_tracker(self, tracker: Tracker | MakeTracker, model_name: str, precision: Precision = "fp32") -> None:
+        """Go on with another model, which computes in these numbers."""
         self._desk.check_rest()
         self._desk.walkers.use(tracker)
-        self._desk.choose(model_name=model_name)
+        self._desk.choose(model_name=model_name, precision=precision)
 
     def use_picture(self, picture: Picture) -> None:
         """Go on with other channels or contrast of the same picture.

@@ -27,7 +27,7 @@ from ._state import Action, State
 from ._store_labels import StoreLabels
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Tracker
+    from sam2_engine.tracking import Precision, Tracker
 
     from ._walkers import MakeTracker
 
@@ -47,6 +47,7 @@ class Controller:
     settings : see `ControllerSettings`
     model_name : kept in project files
     budget : how much may be kept beside the masks; a part of what is free on this machine when not given
+    precision : numbers that the model computes in, told in the journal
 
     Notes
     -----
@@ -61,8 +62,10 @@ class Controller:
         settings: ControllerSettings | None = None,
         model_name: str = "default",
         budget: Budget | None = None,
+        precision: Precision = "fp32",
     ) -> None:
-        self.desk = Desk(picture, tracker, settings or ControllerSettings(), model_name, budget or Budget())
+        chosen = settings or ControllerSettings()
+        self.desk = Desk(picture, tracker, chosen, model_name, budget or Budget(), precision)
         self._take_signals()
         self.undo, self.redo = self.desk.undo, self.desk.redo
         self._take_objects(Editor(self.desk))
@@ -83,6 +86,7 @@ class Controller:
         settings: ControllerSettings | None = None,
         model_name: str | None = None,
         budget: Budget | None = None,
+        precision: Precision = "fp32",
     ) -> Self:
         """Open a project file, or what `autosave` left, on the picture it was made on.
 
@@ -104,7 +108,7 @@ class Controller:
             check_picture(project, picture, path)
             chosen = settings or project.settings
             name = model_name or project.model_name
-            opened = cls(picture, tracker, settings=chosen, model_name=name, budget=budget)
+            opened = cls(picture, tracker, settings=chosen, model_name=name, budget=budget, precision=precision)
         except BaseException:
             held.release()
             raise

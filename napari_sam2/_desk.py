@@ -23,7 +23,7 @@ from ._status import status_of
 from ._walkers import Walkers
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Tracker
+    from sam2_engine.tracking import Precision, Tracker
     from sam2_engine.walking import Walker
 
     from ._walkers import MakeTracker
@@ -58,10 +58,11 @@ class Desk:
         settings: ControllerSettings,
         model_name: str,
         budget: Budget,
+        precision: Precision = "fp32",
     ) -> None:
         self._picture = picture
         self._settings = settings
-        self.model_name = model_name
+        self.model_name, self._precision = model_name, precision
         self._state = State().did("begin", **self._choices())
         self._saved = self._state
         self.budget = budget
@@ -82,7 +83,9 @@ class Desk:
         settings = {name: getattr(self._settings, name) for name in REPLAYED_SETTINGS}
         settings["window"] = settings["window"] if isinstance(settings["window"], str) else None
         picture = {name: getattr(self._picture, name) for name in REPLAYED_FACTS}
-        return {"model": self.model_name, "settings": settings, "picture": picture}
+        # Only where it is not the usual one: journals of old projects know no other.
+        numbers = {} if self._precision == "fp32" else {"precision": self._precision}
+        return {"model": self.model_name, **numbers, "settings": settings, "picture": picture}
 
     def _with_choices(self, state: State) -> State:
         """A state whose journal ends with the present choices; undo takes back neither model nor channels."""
@@ -164,11 +167,13 @@ class Desk:
         picture: Picture | None = None,
         settings: ControllerSettings | None = None,
         model_name: str | None = None,
+        precision: Precision | None = None,
     ) -> None:
         """From here on results depend on other choices; no step for undo. Everything is encoded anew."""
         self._picture = self._picture if picture is None else picture
         self._settings = self._settings if settings is None else settings
         self.model_name = self.model_name if model_name is None else model_name
+        self._precision = self._precision if precision is None else precision
         self.walkers.forget()
         self.amend(lambda state: state.did("choose", **self._choices()), since=self._history.last)
 

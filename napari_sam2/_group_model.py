@@ -1,4 +1,4 @@
-"""Group “Model”: which weights, where they compute."""
+"""Group “Model”: which weights, where they compute, in which numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
 
+from sam2_engine.processor import knows_bf16
+
 from ._forms import Section, Words, add, choose, combo, silent
+from ._settings import EXACT, QUICK
 
 _FILE = "\0file"
 
@@ -15,10 +18,12 @@ _FILE = "\0file"
 class ModelGroup(Section):
     """Which model."""
 
-    chosen = Signal(str, str)
-    """Weights and device."""
+    chosen = Signal(str, str, str)
+    """Weights, device and number format."""
 
-    def __init__(self, names: Sequence[str], weights: str, device: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, names: Sequence[str], weights: str, device: str, numbers: str, parent: QWidget | None = None
+    ) -> None:
         super().__init__("Model", is_open=False, parent=parent)
         titles = [("small, included", "default"), *((name.replace("_hiera_", " "), name) for name in names)]
         self.weights_combo = combo(
@@ -29,16 +34,22 @@ class ModelGroup(Section):
             "where the model computes",
             [("best there is", "auto"), ("CPU", "cpu"), ("GPU", "cuda"), ("Apple GPU", "mps")],
         )
+        self.numbers_combo = combo(
+            "quick numbers take about half the time and change single pixels at edges; the model is loaded again",
+            [(EXACT, EXACT), (QUICK, QUICK)],
+        )
         self.note = Words(faint=True)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
         form.addRow("Weights", self.weights_combo)
         form.addRow("Device", self.device_combo)
+        form.addRow("Numbers", self.numbers_combo)
         add(self, form, self.note)
-        self.show_chosen(weights, device)
+        self.show_chosen(weights, device, numbers)
         self.weights_combo.currentIndexChanged.connect(lambda _: self._tell())
         self.device_combo.currentIndexChanged.connect(lambda _: self._tell())
+        self.numbers_combo.currentIndexChanged.connect(lambda _: self._tell())
 
     @property
     def weights(self) -> str:
@@ -50,14 +61,21 @@ class ModelGroup(Section):
         """Where to compute."""
         return str(self.device_combo.currentData())
 
-    def show_chosen(self, weights: str, device: str) -> None:
+    @property
+    def numbers(self) -> str:
+        """In which number format."""
+        return str(self.numbers_combo.currentData())
+
+    def show_chosen(self, weights: str, device: str, numbers: str) -> None:
         """Show these as chosen, without telling anyone."""
         self._weights = weights
-        with silent(self.weights_combo, self.device_combo):
+        with silent(self.weights_combo, self.device_combo, self.numbers_combo):
             if self.weights_combo.findData(weights) < 0:
                 self.weights_combo.insertItem(self.weights_combo.count() - 1, weights.split("/")[-1], weights)
             choose(self.weights_combo, weights)
             choose(self.device_combo, device)
+            choose(self.numbers_combo, numbers)
+        self._offer_numbers(device)
         self.set_title(f"Model: {self.weights_combo.currentText()}")
 
     def say(self, text: str) -> None:
@@ -69,5 +87,14 @@ class ModelGroup(Section):
         if weights == _FILE:
             weights, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Weights (*.pt *.pth *.safetensors);;All (*)")
             weights = weights or self._weights
-        self.show_chosen(weights, self.device)
-        self.chosen.emit(self._weights, self.device)
+        self.show_chosen(weights, self.device, self.numbers)
+        self.chosen.emit(self._weights, self.device, self.numbers)
+
+    def _offer_numbers(self, device: str) -> None:
+        """Grey out quick numbers where they are known to be slow."""
+        index = self.numbers_combo.findData(QUICK)
+        is_slow = knows_bf16(device) is False
+        item = self.numbers_combo.model().item(index)
+        item.setEnabled(not is_slow)
+        why = "this processor does not know bf16, so exact numbers are used: quick ones would be slower"
+        item.setToolTip(why if is_slow else "")

@@ -14,12 +14,12 @@ from sam2_engine.errors import EngineError
 from ._copies import Copies
 from ._objects import Progress
 from ._picture_source import PictureChoice, picture_of
-from ._settings import Settings, budget_of
+from ._settings import Settings, budget_of, precision_of
 from ._work import Work
 from ._worker import Job, Urgency, Worker
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Tracker
+    from sam2_engine.tracking import Precision, Tracker
 
     from ._controller import Controller
     from ._group_input import InputGroup
@@ -56,7 +56,7 @@ class Opener(QObject):  # type: ignore[misc]
         super().__init__(parent)
         self._viewer, self._worker, self._settings = viewer, worker, settings
         self.copies = Copies(worker, autosave_folder, self)
-        self._trackers: dict[tuple[str, str], Tracker] = {}
+        self._trackers: dict[tuple[str, str, Precision], Tracker] = {}
         self.works: list[Work] = []
         self._building: Work | None = None
         self._is_reading = False
@@ -103,14 +103,14 @@ class Opener(QObject):  # type: ignore[misc]
             # Its file may be the one that is opened, which nobody else may hold then. Its layers go when the new ones
             # come: some drivers do not survive a drawing in between.
             self._put_aside(earlier)
-        tracker = self._tracker_of(weights, device)
+        tracker, precision = self._tracker_of(weights, device), precision_of(self._settings, device)
 
         def steps() -> Generator[Progress, None, Controller]:
             from ._controller import Controller
 
             yield Progress(0, 0, None, "reading")
             try:
-                return Controller.open(path, picture, tracker, budget=budget_of(self._settings))
+                return Controller.open(path, picture, tracker, budget=budget_of(self._settings), precision=precision)
             except BaseException:
                 self._is_reading = False
                 raise
@@ -131,7 +131,8 @@ class Opener(QObject):  # type: ignore[misc]
         if work is None:
             return
         try:
-            work.controller.use_tracker(self._tracker_of(weights, device), weights)
+            tracker, precision = self._tracker_of(weights, device), precision_of(self._settings, device)
+            work.controller.use_tracker(tracker, weights, precision)
         except EngineError as error:
             self.failed.emit(error)
             return
@@ -228,20 +229,26 @@ class Opener(QObject):  # type: ignore[misc]
         from ._objects import ControllerSettings
 
         settings = ControllerSettings(patience=int(self._settings["propagation.patience"]))
-        tracker = self._tracker_of(weights, device)
-        budget = budget_of(self._settings)
-        return Controller(picture_of(choice), tracker, settings=settings, model_name=weights, budget=budget)
+        return Controller(
+            picture_of(choice),
+            self._tracker_of(weights, device),
+            settings=settings,
+            model_name=weights,
+            budget=budget_of(self._settings),
+            precision=precision_of(self._settings, device),
+        )
 
     def _tracker_of(self, weights: str, device: str) -> Callable[[], Tracker]:
         """Loads a model when it is called, in the thread that computes; every model once."""
-        return partial(self._load, weights, device)
+        return partial(self._load, weights, device, precision_of(self._settings, device))
 
-    def _load(self, weights: str, device: str) -> Tracker:
+    def _load(self, weights: str, device: str, precision: Precision) -> Tracker:
         from sam2_engine.opening import load_tracker
 
-        key = (weights, device)
+        key = (weights, device, precision)
         if key not in self._trackers:
-            self._trackers[key] = load_tracker(weights, device=None if device == "auto" else device)
+            where = None if device == "auto" else device
+            self._trackers[key] = load_tracker(weights, device=where, precision=precision)
         return self._trackers[key]
 
 

@@ -70,9 +70,14 @@ def _quick(change: Callable[[Controller, Values], object]) -> Deed:
 def _choose(controller: Controller, values: Values, tracker: Any) -> Iterator[Progress]:
     controller.use_settings(replace(controller.settings, **values["settings"]))
     controller.use_picture(replace(controller.picture, **values["picture"]))
-    if not isinstance(tracker, Tracker):
-        name = values["model"]
-        controller.use_tracker(lambda: tracker(name), name)
+    name, precision = values["model"], values.get("precision")
+
+    def load() -> Tracker:
+        loaded = tracker if isinstance(tracker, Tracker) else tracker(name)
+        return loaded if precision is None else loaded.computing_in(precision)
+
+    if precision is not None or not isinstance(tracker, Tracker):
+        controller.use_tracker(load, name, precision or "fp32")
     yield Progress(0, 1, None, "replaying")
 
 

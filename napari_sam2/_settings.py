@@ -10,21 +10,29 @@ import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sam2_engine.atomic import write_json
 from sam2_engine.budget import LEAST_MB, Budget, default_folder
+from sam2_engine.processor import knows_bf16
 
 from ._key_table import ACTIONS
+
+if TYPE_CHECKING:
+    from sam2_engine.tracking import Precision
 
 logger = logging.getLogger(__name__)
 
 PLUGIN = "sam2-tools"
 """Name of the plug-in, which napari wants to be that of the distribution."""
 
+EXACT, QUICK = "exact (fp32)", "quick (bf16)"
+"""Number formats, as they are chosen."""
+
 DEFAULTS: Mapping[str, bool | int | str] = {
     "model.weights": "default",
     "model.device": "auto",
+    "model.numbers": EXACT,
     "prompting.live": True,
     "prompting.encode_ahead": 2,
     "prompting.while_running": "answer in between",
@@ -43,6 +51,11 @@ def budget_of(settings: Settings) -> Budget:
     folder = default_folder() if settings["memory.keep_on_disk"] else None
     memory_mb, disk_mb = int(settings["memory.memory_mb"]), int(settings["memory.disk_mb"])
     return Budget(max(memory_mb, LEAST_MB) if memory_mb else None, disk_mb or None, folder)
+
+
+def precision_of(settings: Settings, device: str) -> Precision:
+    """The number format to load a model in: the quick one where it was chosen and is not slow on this device."""
+    return "bf16" if settings["model.numbers"] == QUICK and knows_bf16(device) is not False else "fp32"
 
 
 class Settings:

@@ -69,9 +69,10 @@ class Wanting:
         if self._widget.work is not None:
             self._widget.doing.use_setting(patience=patience)
 
-    def use_model(self, weights: str, device: str) -> None:
-        """Another model, or another place for it."""
+    def use_model(self, weights: str, device: str, numbers: str) -> None:
+        """Another model, another place for it, or another number format."""
         widget = self._widget
+        widget.settings["model.numbers"] = numbers
         widget.settings["model.weights"], widget.settings["model.device"] = weights, device
         widget.opener.use_model(widget.work, weights, device)
 

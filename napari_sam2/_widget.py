@@ -93,13 +93,18 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
         self.recovery = RecoveryBox()
         self.input = InputGroup(self.viewer)
         names = ["sam2.1_hiera_tiny", "sam2.1_hiera_small", "sam2.1_hiera_base_plus", "sam2.1_hiera_large"]
-        self.model = ModelGroup(names, str(self.settings["model.weights"]), str(self.settings["model.device"]))
+        self.model = ModelGroup(names, *self._chosen_model())
         self.objects = ObjectsGroup(self.viewer, self.is_ours)
         self.prompt = PromptGroup()
         self.propagate = PropagateGroup()
         self.finish = FinishGroup()
         self.session = SessionGroup()
         self.strip = ConfidenceStrip(lambda: self.showing.slider_extent())
+
+    def _chosen_model(self) -> tuple[str, str, str]:
+        """Weights, device and number format of the settings."""
+        weights, device, numbers = (str(self.settings[f"model.{name}"]) for name in ("weights", "device", "numbers"))
+        return weights, device, numbers
 
     def _make_parts(self) -> None:
         """Who does what; they know each other by what is handed in here."""
@@ -234,7 +239,9 @@ class Sam2Widget(QWidget):  # type: ignore[misc]
             return
         self.shortcuts.refresh()
         self.prompt.show_live(bool(self.settings["prompting.live"]))
-        self.model.show_chosen(str(self.settings["model.weights"]), str(self.settings["model.device"]))
+        if self.settings["model.numbers"] != self.model.numbers and self.work is not None:
+            self.reporting.tell("The number format holds from the next loading of the model on; see “Model”.")
+        self.model.show_chosen(*self._chosen_model())
         self._autosave.setInterval(1000 * int(self.settings["saving.autosave_seconds"]))
 
     def follow_active(self, _: Any) -> None:

@@ -134,6 +134,15 @@ class Tracker:
         self.resize_filter = resize_filter
         self.shortcuts = shortcuts
 
+    def computing_in(self, precision: Precision) -> Tracker:
+        """This tracker, or where it computes in other numbers another one with the same model."""
+        placement = replace(self.placement, compute=PRECISIONS[precision])
+        if placement == self.placement:
+            return self
+        return Tracker(
+            self.model, placement, resize_filter=self.resize_filter, shortcuts=self.shortcuts, steps=self.steps
+        )
+
     @property
     def config(self) -> ModelConfig:
         """Shape of the model."""

@@ -6,29 +6,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .._version import __version__
 from ..kernels import build_info
-
-INSTRUCTION_SETS = {
-    "AVX2": ("avx2",),
-    "AVX-512": ("avx512f", "avx512_f"),
-    "AVX512-VNNI": ("avx512_vnni",),
-    "AVX512-BF16": ("avx512_bf16",),
-    "AVX512-FP16": ("avx512_fp16",),
-    "AMX-TILE": ("amx_tile",),
-    "AMX-BF16": ("amx_bf16",),
-    "AMX-INT8": ("amx_int8",),
-    "NEON": ("asimd", "neon"),
-    "SVE": ("sve",),
-    "ARM-BF16": ("bf16", "arm_bf16"),
-}
-"""What makes a difference here → how Linux and PyTorch call it."""
+from ..processor import cpuinfo, instruction_sets
 
 
 def describe_machine(threads: int, device: torch.device) -> dict[str, Any]:
@@ -55,7 +39,7 @@ def describe_machine(threads: int, device: torch.device) -> dict[str, Any]:
 
 def processor() -> str:
     """Name of the processor."""
-    names = [value for name, value in _cpuinfo() if name == "model name"]
+    names = [value for name, value in cpuinfo() if name == "model name"]
     if names:
         return names[0]
     if sys.platform == "darwin":
@@ -74,14 +58,6 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def instruction_sets() -> list[str]:
-    """Those of `INSTRUCTION_SETS` that the processor has."""
-    has = {word for name, value in _cpuinfo() if name in ("flags", "features") for word in value.split()}
-    if hasattr(torch.cpu, "get_capabilities"):
-        has |= {name for name, value in torch.cpu.get_capabilities().items() if value is True}
-    return [name for name, words in INSTRUCTION_SETS.items() if has.intersection(words)]
-
-
 def memory_gib() -> float | None:
     """Main memory."""
     try:
@@ -93,11 +69,3 @@ def memory_gib() -> float | None:
 def load() -> float | None:
     """Processes that wanted to run in the last minute, this one among them: above the cores, figures are too slow."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
-def _cpuinfo() -> Iterator[tuple[str, str]]:
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text().splitlines():
-            name, _, value = line.partition(":")
-            yield name.strip().lower(), value.strip()

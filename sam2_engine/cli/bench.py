@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the JSON; it grows when a name in it changes its meaning."""
 
-BF16_HARDWARE = ("AVX512-BF16", "AMX-BF16", "ARM-BF16")
 QUICK: dict[str, Any] = {
     "objects": [1, 4],
     "frames": 2,
@@ -140,14 +139,14 @@ def run(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace, console: Console) -> Iterator[_Bench]:
     """The model, who is measured, and a folder for the time of it."""
     from ..benchmarking.engine import Engine, find_model
-    from ..benchmarking.machine import instruction_sets
+    from ..processor import knows_bf16
     from .loading import use_device
 
     device = use_device(args)
     model, weights = find_model(args.model, args.side, device)
     names = args.precision
     if names is None:
-        has_bf16 = device.type == "cuda" or set(BF16_HARDWARE).intersection(instruction_sets())
+        has_bf16 = device.type == "cuda" or knows_bf16()
         names = ["fp32", "bf16"] if has_bf16 else ["fp32"]
     variants = [VARIANTS[name] for name in dict.fromkeys(names)]
     shortcuts = options.shortcuts_of(args)

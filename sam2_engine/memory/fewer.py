@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from .bank import MemoryBank
 from .policy import MemoryPlan
 
@@ -42,6 +40,8 @@ def fewer(plan: MemoryPlan, bank: MemoryBank, most: int) -> MemoryPlan:
 
 def _likeness(frames: list[int], bank: MemoryBank) -> list[list[float]]:
     """Cosines between spatial memories, ``[K, K]``."""
+    import torch  # the package is there without it: windows open while PyTorch still comes
+
     planes = []
     for frame in frames:
         entry = bank.get(frame)

@@ -111,6 +111,19 @@ def test_replaying_goes_through_other_models_and_contrast(clip, tracker, home):
     assert np.array_equal(np.asarray(replayed.all_labels), np.asarray(controller.all_labels))
 
 
+def test_replaying_computes_in_the_numbers_of_then(clip, tracker, home):
+    quick = tracker.computing_in("bf16")
+    controller = Controller(stack(clip), quick, precision="bf16")
+    controller.add_mask(controller.new_object(), at(3), disc(SIZE, 13, 12))
+    run(controller.propagate_steps())
+    controller.save(home / "work.sam2")
+    controller.close()
+    project = read_project(home / "work.sam2")
+    replayed = run(replay_steps(project, stack(clip), lambda name: tracker))
+    assert replayed.desk.walkers.tracker().placement == quick.placement
+    assert replayed.state.same_as(controller.state)
+
+
 def test_saving_over_a_project_is_whole_or_not_at_all(worked, home):
     path = home / "work.sam2"
     worked.save(path)

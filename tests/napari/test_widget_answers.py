@@ -91,10 +91,10 @@ def test_the_window_answers_from_start_to_undo(window: Callable[..., Any]) -> No
 
 def test_a_model_that_takes_long_to_load_holds_nobody_up(window: Callable[..., Any]) -> None:
     w = window(ball(), begin=False, axis_labels=("z", "y", "x"))
-    tracker = w.widget.opener._trackers["default", "auto"]
+    tracker = w.widget.opener._trackers["default", "auto", "fp32"]
     asked, released = threading.Event(), threading.Event()
 
-    def slow(weights: str, device: str) -> Any:
+    def slow(weights: str, device: str, precision: str) -> Any:
         asked.set()
         released.wait(60)
         return tracker

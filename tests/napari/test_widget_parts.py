@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_sam2 import _settings
 from napari_sam2._key_table import ACTIONS, check_free, clashes
 from napari_sam2._objects import ObjectRow, Place
 from napari_sam2._picture_source import AlongChannels
-from napari_sam2._settings import DEFAULTS, PLUGIN, Settings
+from napari_sam2._settings import DEFAULTS, EXACT, PLUGIN, QUICK, Settings, precision_of
 from napari_sam2._view import SliceMark, StripContent, next_place
 from sam2_engine.errors import PromptError
 
@@ -88,6 +89,46 @@ def test_no_key_is_one_of_napari() -> None:
 
     taken = {str(key) for keys in default_shortcuts.values() for key in keys}
     assert {action.key for action in ACTIONS if action.name != "cancel"} & taken == set()
+
+
+# Number formats
+
+
+@pytest.mark.parametrize(
+    ("chosen", "known", "precision"),
+    [(EXACT, True, "fp32"), (QUICK, True, "bf16"), (QUICK, None, "bf16"), (QUICK, False, "fp32")],
+)
+def test_quick_numbers_are_used_where_they_are_not_known_to_be_slow(
+    chosen: str, known: bool | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(tmp_path / "settings.json")
+    settings["model.numbers"] = chosen
+    monkeypatch.setattr(_settings, "knows_bf16", lambda device: known)
+    assert precision_of(settings, "cpu") == precision
+
+
+@pytest.mark.parametrize("known", [True, None, False])
+def test_quick_numbers_are_grey_where_they_are_slow(
+    known: bool | None, qt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_sam2 import _group_model
+
+    monkeypatch.setattr(_group_model, "knows_bf16", lambda device: known)
+    group = _group_model.ModelGroup([], "default", "cpu", EXACT)
+    qt.addWidget(group)
+    item = group.numbers_combo.model().item(group.numbers_combo.findData(QUICK))
+    assert item.isEnabled() is (known is not False)
+    assert ("bf16" in item.toolTip()) is (known is False)
+
+
+def test_choosing_a_number_format_is_told_with_the_model(qt: Any) -> None:
+    from napari_sam2._group_model import ModelGroup
+
+    group = ModelGroup([], "default", "cpu", EXACT)
+    qt.addWidget(group)
+    with qt.waitSignal(group.chosen) as told:
+        group.numbers_combo.setCurrentIndex(group.numbers_combo.findData(QUICK))
+    assert told.args == ["default", "cpu", QUICK]
 
 
 # Choosing places

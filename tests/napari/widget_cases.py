@@ -64,7 +64,7 @@ class Window:
         self.widget = Sam2Widget(self.viewer, self.settings, folder / "copies")
         self.widget.asks = False
         for device in ("auto", "cpu"):
-            self.widget.opener._trackers["default", device] = default_tracker()
+            self.widget.opener._trackers["default", device, "fp32"] = default_tracker()
         self.viewer.window.add_dock_widget(self.widget, name="SAM 2", area="right")
         self.come_forward()
         self.spin()
