@@ -32,6 +32,7 @@ from .reprompting import asked_anew, check_follow, is_coloured
 from .stored_features import SharedFeatures
 from .track import Track
 from .tracking import Tracker
+from .transfer import Sent
 from .windows import WindowRule
 
 MAX_PICTURES = 4
@@ -92,7 +93,7 @@ class FrameDecider:
         self._follow = check_follow(follow)
         self._span: Range | None = None
         self._pictures: Recent[int, Any] = Recent(budget.shares.pixels, _nbytes, max_entries=MAX_PICTURES)
-        self._prepared: dict[int, Tensor] = {}
+        self._prepared: dict[int, Sent] = {}
         self._reading = threading.RLock()
 
     def close(self) -> None:
@@ -144,13 +145,13 @@ class FrameDecider:
         elif not self._features.bring(frame, None):
             picture = self.picture(frame)
             with self.tracker.placement.active():
-                self._prepared[frame] = self.tracker.pixels([picture], [self._span])
+                self._prepared[frame] = self.tracker.send_pixels([picture], [self._span])
 
     def _encode(self, frame: int, windows: Sequence[Window | None]) -> ImageFeatures:
         if windows[0] is None:
             prepared = self._prepared.pop(frame, None)
             if prepared is not None:
-                return self.tracker.encode_pixels(prepared)
+                return self.tracker.encode_pixels(prepared.arrived())
             return self.tracker.encode([self.picture(frame)], [self._span])
         picture = self.picture(frame)
         assert self._span is not None, "a frame that was read has a range"

@@ -17,6 +17,7 @@ from .pipeline import Behind
 from .prompts import ObjectId
 from .track import Track
 from .tracking import ABSENT_LOGIT
+from .transfer import to_processor
 
 Tracks = Mapping[ObjectId, Track]
 
@@ -68,8 +69,10 @@ class HandingOut:
         later: bool,
     ) -> FrameMasks:
         """Masks of logits; each track remembers its own, `later` while the caller goes on."""
-        masks = {obj: cleanup.threshold(plane)[0, 0].cpu().numpy() for obj, plane in logits.items()}
-        scores = {obj: entries[obj].iou * float(entries[obj].object_score.sigmoid()) for obj in logits}
+        planes = to_processor([cleanup.threshold(plane)[0, 0] for plane in logits.values()])
+        visible = to_processor([entries[obj].object_score for obj in logits])
+        masks = {obj: plane.numpy() for obj, plane in zip(logits, planes, strict=True)}
+        scores = {obj: entries[obj].iou * float(score.sigmoid()) for obj, score in zip(logits, visible, strict=True)}
         found = FrameMasks(frame, masks, scores)
         kept = {obj: tracks[obj].masks for obj in masks}
         if later:

@@ -28,6 +28,7 @@ from .outputs import Candidates, ImageFeatures
 from .pixels import Range, as_picture, to_model_input, window_input
 from .prompts import Prompts
 from .shortcuts import EXACT, Shortcuts
+from .transfer import Sender, Sent
 
 ABSENT_LOGIT = OUTSIDE_LOGIT
 """Mask logit where the object is not visible."""
@@ -131,6 +132,7 @@ class Tracker:
         self.placement = placement or Placement(next(model.parameters()).device)
         if self.placement.device.type == "cpu":
             keep_heap()
+        self._sender = Sender(self.placement.device)
         self.resize_filter = resize_filter
         self.shortcuts = shortcuts
 
@@ -155,12 +157,16 @@ class Tracker:
 
     def pixels(self, images: Sequence[Any], spans: Sequence[Range | None] | None = None) -> Tensor:
         """Normalised model inputs ``[B, 3, S, S]`` of B pictures, on the device."""
+        return self.send_pixels(images, spans).arrived()
+
+    def send_pixels(self, images: Sequence[Any], spans: Sequence[Range | None] | None = None) -> Sent:
+        """What `pixels` gives, on its way."""
         config = self.config
         planes = [
             to_model_input(image, config.image_side, config.contrast, span=span, resize_filter=self.resize_filter)
             for image, span in zip(images, spans or [None] * len(images), strict=True)
         ]
-        return torch.stack(planes).to(self.placement.device)
+        return self._sender.send(torch.stack(planes))
 
     def encode(self, images: Sequence[Any], spans: Sequence[Range | None] | None = None) -> ImageFeatures:
         """Features of B pictures."""
@@ -174,7 +180,7 @@ class Tracker:
         """Features of B windows of one picture whose intensities lie in `span`; None is the whole picture."""
         picture, side = as_picture(image), self.config.image_side
         planes = [window_input(picture, side, span, window or Window.whole(picture.shape[:2])) for window in windows]
-        return self.encode_pixels(torch.stack(planes).to(self.placement.device))
+        return self.encode_pixels(self._sender.send(torch.stack(planes)).arrived())
 
     def condition(self, features: ImageFeatures, memory: Memory | None) -> Tensor:
         """The embedding with its memories in it, ``[B, C, S/16, S/16]``."""
