@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from sam2_engine._version import __version__
 from sam2_engine.errors import EngineError
+from sam2_engine.processor import knows_bf16
 
 from ._addresses import AllowList, WebAddress, parse_web_address
 from ._safe_http import Ask, SafeHttp
@@ -87,6 +88,9 @@ class Doctor:
             yield Finding("model", "warning", found, "they are fetched at first use; or give a file with --model")
         else:
             yield Finding("model", "ok", version)
+        if self.settings.precision == "bf16" and knows_bf16(self.settings.device) is False:
+            found = "SAM2_PRECISION is bf16, which this processor does not know: masks take longer than with fp32"
+            yield Finding("numbers", "warning", found, "set SAM2_PRECISION=fp32, and start the server again")
 
     def _backend(self) -> Iterator[Finding]:
         """Whether our server answers, from here."""

@@ -52,6 +52,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="NAME|FILE", help="weights: a file, a folder or a name (see: sam2 models)")
     model.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    model.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="bf16 is quicker on devices that know it, and differs in single pixels (default: fp32)",
+    )
     model.add_argument("--threads", type=_positive, metavar="N", help="CPU threads to compute with")
     parser.add_argument("--log-json", action="store_true", default=None, help="logs as one JSON object a line")
     parser.set_defaults(run=run, parser=parser)
@@ -153,6 +158,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         media_api_key=args.api_key,
         model=args.model,
         device=args.device,
+        precision=args.precision,
         compute_threads=args.threads,
         log_json=args.log_json,
         log_level="DEBUG" if args.debug else "ERROR" if args.quiet else None,

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from sam2_engine.budget import Stored
 from sam2_engine.errors import EngineError
 from sam2_engine.pixels import MAX_PIXELS
 
@@ -22,6 +23,10 @@ from .outlines import Outline
 MEBIBYTE = 1 << 20
 GIBIBYTE = 1 << 30
 MAX_PREWARMED = 20
+
+
+Precision = Literal["fp32", "bf16"]
+"""As `sam2_engine.tracking.Precision`, which cannot be had without PyTorch."""
 
 
 class SettingsError(EngineError, ValueError):
@@ -68,11 +73,14 @@ class CacheSettings:
     ram_bytes : for encoded pictures; 0 keeps none
     disk_dir : folder for encoded pictures that outlives the process; None keeps them in memory only
     disk_bytes : for that folder
+    stored : number format of its files: ``exact`` as computed and as other programs of this package keep them, or
+        ``bfloat16``, which takes half the room and the memory
     """
 
     ram_bytes: int = GIBIBYTE
     disk_dir: Path | None = None
     disk_bytes: int = 10 * GIBIBYTE
+    stored: Stored = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,8 @@ class Settings:
     host, port : where to listen; only this machine by default
     model : whatever `sam2_engine.find_weights` takes: ``default``, a published name, a folder, a file
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``
+    precision : numbers that the model computes in: ``fp32``, or ``bf16``, which is quicker where the device knows it
+        and changes single pixels at edges
     compute_threads : of PyTorch on the CPU; None leaves the choice to it
     token : a secret for ``Authorization: Bearer``, ``X-Auth-Token`` and, on webhooks, ``?token=``
     user, password : for basic authentication, as in Label Studio's form for connecting a model
@@ -109,6 +119,7 @@ class Settings:
     port: int = 9090
     model: str = "default"
     device: str = "auto"
+    precision: Precision = "fp32"
     compute_threads: int | None = None
     token: str | None = field(default=None, repr=False)
     user: str | None = None
@@ -314,6 +325,7 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], Parse]] = {
     "port": (("PORT", "SAM2_PORT"), _integer(0, 65535)),
     "model": (("MODEL", "SAM2_MODEL", "MODEL_CHECKPOINT"), _text),
     "device": (("DEVICE", "SAM2_DEVICE"), _device),
+    "precision": (("SAM2_PRECISION",), _choice("fp32", "bf16")),
     "compute_threads": (("SAM2_COMPUTE_THREADS",), _integer(1)),
     "token": (("SAM2_TOKEN",), _text),
     "user": (("BASIC_AUTH_USER",), _text),
@@ -345,6 +357,7 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], Parse]] = {
     "cache_ram_bytes": (("SAM2_CACHE_RAM",), _bytes),
     "cache_disk_dir": (("SAM2_CACHE_DIR",), _path),
     "cache_disk_bytes": (("SAM2_CACHE_DISK",), _bytes),
+    "cache_stored": (("SAM2_FEATURE_FORMAT",), _choice("exact", "bfloat16")),
 }
 """Attribute → the variables that set it, the most important first, and how their text is read."""
 

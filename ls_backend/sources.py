@@ -135,6 +135,7 @@ class Pages:
         self._size: tuple[int, int] | None = None
         self._span: Range | None = None
         self.digests: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         self.is_outdated = False
 
     @property
@@ -186,10 +187,12 @@ class Pages:
         return picture.pixels
 
     def name(self, page: int) -> str:
-        """The content of a page, as the model is shown it."""
-        if page not in self.digests:
-            self[page]
-        return f"{self.digests[page]}|{self.span.low!r}|{self.span.high!r}"
+        """The content of a page, as the model is shown it; the same as that of a frame of a stack."""
+        from sam2_engine.kept_features import content_name
+
+        if page not in self._names:
+            self._names[page] = content_name(self[page], self.span)
+        return self._names[page]
 
 
 class Film:

@@ -78,19 +78,21 @@ class Engine:
 
     @property
     def version(self) -> str:
-        """Name of the model and digest of its weights: other weights are another version.
+        """Name of the model and digest of its weights: other weights are another version, and so are other numbers.
 
         Ends with ``pending`` while the weights are not on this machine. Nothing is loaded or fetched for it.
         """
         # Not everything behind a dot is a suffix: sam2.1_hiera_tiny.
         name = re.sub(r"\.(safetensors|pth?|bin|ckpt|pkl)$", "", Path(self.settings.model).name) or "model"
         name = name if name.startswith("sam2") else f"sam2-{name}"
-        return f"{name}-{self._weights_digest() or 'pending'}"
+        numbers = "" if self.settings.precision == "fp32" else f"-{self.settings.precision}"
+        return f"{name}{numbers}-{self._weights_digest() or 'pending'}"
 
     @property
     def features(self) -> SharedFeatures:
-        """Encoded pictures of all requests."""
-        from sam2_engine.stored_features import FeatureFolder, SharedFeatures
+        """Encoded pictures of all requests; on the disk those of `sam2 track`, napari and this are the same files."""
+        from sam2_engine.kept_features import feature_folder
+        from sam2_engine.stored_features import SharedFeatures
 
         tracker = self.tracker
         with self._lock:
@@ -98,8 +100,7 @@ class Engine:
                 cache = self.settings.cache
                 folder = None
                 if cache.disk_dir is not None and cache.disk_bytes > 0:
-                    model = f"{self._weights_digest()}|{tracker.config.to_json()}|{tracker.placement.compute}"
-                    folder = FeatureFolder(cache.disk_dir / "features", cache.disk_bytes, model)
+                    folder = feature_folder(tracker, cache.disk_dir / "features", cache.disk_bytes, cache.stored)
                 self._features = SharedFeatures(cache.ram_bytes // 2, folder, tracker.placement.device)
             return self._features
 
@@ -117,7 +118,8 @@ class Engine:
         settings = self.settings
         if settings.compute_threads is not None:
             torch.set_num_threads(settings.compute_threads)
-        tracker = load_tracker(settings.model, device=None if settings.device == "auto" else settings.device)
+        device = None if settings.device == "auto" else settings.device
+        tracker = load_tracker(settings.model, device=device, precision=settings.precision)
         self.turns.run(lambda: _warm_up(tracker), Urgency.STEP)
         return tracker
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from . import attention
 from ._version import __version__
-from .budget import Budget
+from .budget import Budget, Stored
 from .pixels import Range
 from .stored_features import FeatureFolder, SharedFeatures
 from .tracking import Tracker
@@ -35,12 +36,27 @@ def open_features(tracker: Tracker, budget: Budget, *, whole: bool = True) -> Sh
     """
     folder = None
     if whole and budget.folder is not None and budget.disk_bytes > 0:
-        stored = None if budget.stored == "exact" else torch.bfloat16
-        folder = FeatureFolder(
-            budget.folder, budget.disk_bytes, model_key(tracker), stored=stored, patience_s=PATIENCE_S, keeps_own=True
+        folder = feature_folder(
+            tracker, budget.folder, budget.disk_bytes, budget.stored, patience_s=PATIENCE_S, keeps_own=True
         )
     # A frame is asked for several times in a row, so the one at hand stays whatever it takes.
     return SharedFeatures(budget.shares.features, folder, tracker.placement.device, keeps_newest=True)
+
+
+def feature_folder(
+    tracker: Tracker, path: Path, max_bytes: int, stored: Stored, *, patience_s: float = 0.0, keeps_own: bool = False
+) -> FeatureFolder:
+    """Where features of a model outlive the process, under the names that every program of this package gives them.
+
+    Parameters
+    ----------
+    path, max_bytes, patience_s, keeps_own : as in `FeatureFolder`
+    stored : number format of the files
+    """
+    rounded = None if stored == "exact" else torch.bfloat16
+    return FeatureFolder(
+        path, max_bytes, model_key(tracker), stored=rounded, patience_s=patience_s, keeps_own=keeps_own
+    )
 
 
 def content_name(picture: Any, span: Range | None) -> str:
@@ -59,8 +75,8 @@ def content_name(picture: Any, span: Range | None) -> str:
 
 def model_key(tracker: Tracker) -> str:
     """A name for everything else that features depend on; all weights are read for it."""
-    # Where memories wait changes no feature; all else about the way of computing may.
-    placement = replace(tracker.placement, store=None)
+    # Where memories wait changes no feature, nor does which of several equal devices; all else about computing may.
+    placement = replace(tracker.placement, store=None, device=torch.device(tracker.placement.device.type))
     digest = hashlib.blake2b(digest_size=20)
     for name, values in sorted(tracker.model.state_dict().items()):
         digest.update(f"{name}{values.dtype}{tuple(values.shape)}".encode())

@@ -42,6 +42,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="NAME|FILE", help="weights: a file, a folder or a name (see: sam2 models)")
     add_device(model)
+    model.add_argument(
+        "--precision", choices=("fp32", "bf16"), help="as the server's, whose version it is part of (SAM2_PRECISION)"
+    )
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         args,
         model=args.model,
         device=None if args.device == "auto" else args.device,
+        precision=args.precision,
         compute_threads=args.threads,
         automatic=False if args.only_marked else None,
     )

@@ -69,6 +69,15 @@ def test_where_all_is_well_nothing_has_to_be_done(there: Studio, backend: Server
     ]
 
 
+def test_numbers_that_the_processor_does_not_know_are_told(
+    there: Studio, backend: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ls_backend.doctor.knows_bf16", lambda device: False)
+    assert bad(examined(there, backend)) == []
+    found = only(examined(there, backend, settings=Settings(precision="bf16")))
+    assert found.check == "numbers" and "SAM2_PRECISION" in found.found
+
+
 def test_a_server_that_does_not_run_is_found(there: Studio, backend: Server) -> None:
     backend.shutdown()
     backend.server_close()

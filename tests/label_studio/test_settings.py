@@ -65,6 +65,15 @@ def test_an_unknown_override_is_a_mistake_of_the_program() -> None:
         Settings.from_env({}, prot=1)
 
 
+def test_number_formats_are_read_and_checked() -> None:
+    settings = Settings.from_env({"SAM2_PRECISION": "BF16", "SAM2_FEATURE_FORMAT": "bfloat16"})
+    assert (settings.precision, settings.cache.stored) == ("bf16", "bfloat16")
+    assert Settings.from_env({}, precision="bf16").precision == "bf16"
+    assert Settings().precision == "fp32"
+    with pytest.raises(SettingsError, match="SAM2_PRECISION must be fp32 or bf16, got 'fp8'"):
+        Settings.from_env({"SAM2_PRECISION": "fp8"})
+
+
 def test_outlines_are_read() -> None:
     environ = {"SAM2_POLYGON_TOLERANCE": "2.5", "SAM2_POLYGON_MIN_AREA": "0", "SAM2_POLYGON_HOLES": "fill"}
     assert Settings.from_env(environ).outline == Outline(2.5, 0, "fill")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -20,8 +21,12 @@ from ls_backend.keeping import Addresses, Recent
 from ls_backend.settings import CacheSettings, Settings
 from ls_backend.sources import Access
 from ls_backend.store import Engine, Store
+from sam2_engine.budget import Budget
+from sam2_engine.deciding import FrameDecider
 from sam2_engine.errors import FramesError, PromptError, WeightsUnavailableError
-from sam2_engine.outputs import FrameMasks
+from sam2_engine.kept_features import model_key, open_features
+from sam2_engine.model import Sam2
+from sam2_engine.outputs import FrameMasks, ImageFeatures
 from sam2_engine.tracking import Tracker
 from sam2_engine.weights import find_weights
 from tests.label_studio.answering_parts import FakeFetcher, Mask, answerer_for, disc, png, scene
@@ -72,10 +77,90 @@ class TestEngine:
         with pytest.raises(WeightsUnavailableError, match="nowhere"):
             _ = Engine(Settings(model="nowhere/none.pt", device="cpu")).tracker
 
+    def test_other_numbers_are_another_version(self) -> None:
+        exact, quick = Engine(Settings()).version, Engine(Settings(precision="bf16")).version
+        assert quick.replace("-bf16-", "-") == exact != quick
+
+    def test_the_model_computes_in_the_numbers_that_are_set(self) -> None:
+        engine = Engine(Settings(precision="bf16", device="cpu"))
+        try:
+            assert engine.tracker.placement.compute == torch.bfloat16
+        finally:
+            engine.close()
+
     def test_features_of_another_model_are_stored_elsewhere(self, tracker: Tracker, tmp_path: Path) -> None:
         settings = Settings(cache=CacheSettings(1 << 20, tmp_path))
         folder = Engine(settings, load=lambda: tracker).features.folder
-        assert folder is not None and tracker.config.to_json() in folder.model
+        assert folder is not None and folder.model == model_key(tracker)
+
+
+class TestOneFolderForAll:
+    """What one program encoded is found by the other, with the same numbers to the bit."""
+
+    @pytest.fixture
+    def encoded(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        counts: list[int] = []
+        original = Sam2.encode_image
+
+        def counted(self: Sam2, pixels: torch.Tensor) -> Any:
+            counts.append(len(pixels))
+            return original(self, pixels)
+
+        monkeypatch.setattr(Sam2, "encode_image", counted)
+        return counts
+
+    @staticmethod
+    def in_label_studio(tracker: Tracker, folder: Path, url: str = "/f0.png") -> ImageFeatures:
+        cache = CacheSettings(64 << 20, folder)
+        store = answerer_for(tracker, cache=cache).store
+        work = store.open([url], 0, NOBODY)
+        work.walker.encode(0)
+        found = store.engine.features.rows(work.pages.name(0), [None], _nobody)
+        store.engine.close()
+        return found
+
+    @staticmethod
+    def in_a_session(tracker: Tracker, folder: Path, frames: Any) -> ImageFeatures:
+        shared = open_features(tracker, Budget(64, 64, folder / "features"))
+        found = FrameDecider(frames, tracker, features=shared).encoded(0)
+        shared.close()
+        return found
+
+    @pytest.mark.parametrize("first", ["Label Studio", "session"])
+    def test_a_picture_is_encoded_once(self, tracker: Tracker, tmp_path: Path, encoded: list[int], first: str) -> None:
+        ways = [
+            lambda: self.in_label_studio(tracker, tmp_path),
+            lambda: self.in_a_session(tracker, tmp_path, scene(0)[None]),
+        ]
+        one, other = [way() for way in (ways if first == "Label Studio" else reversed(ways))]
+        assert encoded == [1]
+        assert torch.equal(one.embedding, other.embedding)
+        assert all(torch.equal(a, b) for a, b in zip(one.skips, other.skips, strict=True))
+
+    def test_a_plane_of_a_napari_picture_is_the_same(
+        self, tracker: Tracker, tmp_path: Path, encoded: list[int]
+    ) -> None:
+        from napari_sam2._picture import Picture
+
+        volume = np.stack([scene(0), scene(1)])
+        picture = Picture(volume, ("z", "y", "x"), 0, rgb=True)
+        frames = picture.frames(picture.positions[0])
+        self.in_a_session(tracker, tmp_path, frames)
+        self.in_label_studio(tracker, tmp_path)
+        assert encoded == [1]
+
+    def test_rounded_files_are_not_taken_for_exact_ones(
+        self, tracker: Tracker, tmp_path: Path, encoded: list[int]
+    ) -> None:
+        store = answerer_for(tracker, cache=CacheSettings(64 << 20, tmp_path, stored="bfloat16")).store
+        store.open(["/f0.png"], 0, NOBODY).walker.encode(0)
+        store.engine.close()
+        self.in_a_session(tracker, tmp_path, scene(0)[None])
+        assert encoded == [1, 1]
+
+
+def _nobody(_: Any) -> ImageFeatures:
+    raise AssertionError("it was to be found")
 
 
 class TestStore:
