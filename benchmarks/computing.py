@@ -29,7 +29,9 @@ def model_input(image: Picture, side: int) -> Tensor:
 
 
 @contextmanager
-def computing(variant: Variant) -> Iterator[None]:
-    """A block without gradients, in the numbers of a variant."""
-    with torch.inference_mode(), variant.active("cpu"):
+def computing(variant: Variant, device: str = "cpu") -> Iterator[None]:
+    """A block without gradients, in the numbers of a variant; what was asked for of a device is done at its end."""
+    with torch.inference_mode(), variant.active(device):
         yield
+    if device == "cuda":
+        torch.cuda.synchronize()

@@ -22,31 +22,36 @@ class Transformers:
     everything = None
     """It has none of its own without torchvision."""
 
-    def __init__(self, model: Any, variant: Variant) -> None:
+    def __init__(self, model: Any, variant: Variant, device: str = "cpu") -> None:
         self.name = f"transformers {variant.name}"
         self.numbers = variant.numbers
         self.slots = int(model.config.num_maskmem)
-        self._model = model
+        self._model, self._device = model.to(device), device
         self._side = int(model.config.image_size)
         self._variant = variant
         self._set: tuple[Any, tuple[int, int]] | None = None
 
     def set_image(self, image: Picture) -> None:
         """Levels of features."""
-        with computing(self._variant):
-            self._set = self._model.get_image_embeddings(model_input(image, self._side)), image.shape[:2]
+        with computing(self._variant, self._device):
+            self._set = (
+                self._model.get_image_embeddings(model_input(image, self._side).to(self._device)),
+                image.shape[:2],
+            )
 
     def predict(self, points_xy: Any, labels: Any, previous: Any | None = None) -> tuple[Any, Any, Any]:
         """Prompt encoder and mask decoder, masks brought to the picture's size."""
         assert self._set is not None, "set_image comes first"
         levels, (height, width) = self._set
-        points = torch.from_numpy(np.asarray(points_xy) * (self._side / width, self._side / height)).float()
-        with computing(self._variant):
+        points = (
+            torch.from_numpy(np.asarray(points_xy) * (self._side / width, self._side / height)).float().to(self._device)
+        )
+        with computing(self._variant, self._device):
             sparse, dense = self._model.prompt_encoder(
                 input_points=points[None, None],
-                input_labels=torch.from_numpy(np.asarray(labels)).int()[None, None],
+                input_labels=torch.from_numpy(np.asarray(labels)).int()[None, None].to(self._device),
                 input_boxes=None,
-                input_masks=None if previous is None else torch.as_tensor(previous)[None],
+                input_masks=None if previous is None else torch.as_tensor(previous)[None].to(self._device),
             )
             logits, iou, _, _ = self._model.mask_decoder(
                 image_embeddings=levels[-1],
@@ -58,7 +63,7 @@ class Transformers:
             )
             logits = logits[:, 0].float()
             masks = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)[0] > 0
-        return masks.numpy(), iou[0, 0].float().numpy(), logits[0].clamp(-32, 32).numpy()
+        return masks.cpu().numpy(), iou[0, 0].float().cpu().numpy(), logits[0].clamp(-32, 32).cpu().numpy()
 
     def keep_single_masks(self) -> None:
         """Of the model, and so of every precision."""
@@ -70,23 +75,27 @@ class Transformers:
         # Made outside of the block: its first frame is computed when it is asked for.
         steps = self._model.propagate_in_video_iterator(session, start_frame_idx=0)
         while True:
-            with computing(self._variant):
+            with computing(self._variant, self._device):
                 found = next(steps, None)
                 if found is None:
                     return
                 at_size = F.interpolate(found.pred_masks.float(), film.size, mode="bilinear", align_corners=False)
-            yield (at_size[:, 0] > 0).numpy()
+            yield (at_size[:, 0] > 0).cpu().numpy()
 
     def _session(self, film: Film) -> Any:
         from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
         height, width = film.size
         pixels = torch.cat([model_input(frame, self._side) for frame in frames_of(film)])
-        session = Sam2VideoInferenceSession(pixels, video_height=height, video_width=width, dtype=torch.float32)
+        places = dict.fromkeys(("inference_device", "inference_state_device", "video_storage_device"), self._device)
+        session = Sam2VideoInferenceSession(
+            pixels, video_height=height, video_width=width, dtype=torch.float32, **places
+        )
         scale = torch.tensor([self._side / width, self._side / height])
         for obj, box in enumerate(film.boxes()):
             corners = torch.tensor([[box.x0, box.y0], [box.x1, box.y1]]) * scale
-            said = {"point_coords": corners[None, None], "point_labels": torch.tensor([[[2, 3]]]).int()}
+            labels = torch.tensor([[[2, 3]]]).int()
+            said = {"point_coords": corners[None, None].to(self._device), "point_labels": labels.to(self._device)}
             session.add_point_inputs(session.obj_id_to_idx(obj), 0, said)
         session.obj_with_new_inputs = list(range(film.objects))
         return session

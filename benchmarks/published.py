@@ -22,14 +22,24 @@ from tests.parity import reference
 
 
 class Sam2Published:
-    """PyPI ``sam2`` in one precision."""
+    """PyPI ``sam2`` in one precision; `vos_optimized` compiles its video predictor, as its authors do."""
 
-    def __init__(self, model: str, side: int, state: dict[str, Tensor], variant: Variant) -> None:
-        self.name = f"sam2 {variant.name}"
+    def __init__(
+        self,
+        model: str,
+        side: int,
+        state: dict[str, Tensor],
+        variant: Variant,
+        device: str = "cpu",
+        *,
+        vos_optimized: bool = False,
+    ) -> None:
+        self.name = f"{'sam2_vos' if vos_optimized else 'sam2'} {variant.name}"
         self.numbers = variant.numbers
         self.slots = find_config(model).num_slots
         self._variant = variant
-        self._parts = {"name": model, "image_size": side, "state": state}
+        self._device, self._vos_optimized = device, vos_optimized
+        self._parts = {"name": model, "image_size": side, "state": state, "device": device}
 
     @cached_property
     def image(self) -> Any:
@@ -39,22 +49,22 @@ class Sam2Published:
     @cached_property
     def video(self) -> Any:
         """The video predictor."""
-        return reference.build_reference_video_predictor(**self._parts)
+        return reference.build_reference_video_predictor(**self._parts, vos_optimized=self._vos_optimized)
 
     def set_image(self, image: Picture) -> None:
         """As published."""
-        with computing(self._variant):
+        with computing(self._variant, self._device):
             self.image.set_image(image)
 
     def predict(self, points_xy: Any, labels: Any, previous: Any | None = None) -> tuple[Any, Any, Any]:
         """As published."""
-        with computing(self._variant):
+        with computing(self._variant, self._device):
             return self.image.predict(points_xy, labels, mask_input=previous, multimask_output=len(points_xy) == 1)
 
     def everything(self, image: Picture, points_per_side: int) -> int:
         """As published, with the published thresholds."""
         generator = reference.reference_mask_generator(self.image.model, points_per_side=points_per_side)
-        with computing(self._variant):
+        with computing(self._variant, self._device):
             return len(generator.generate(image))
 
     def keep_single_masks(self) -> None:
@@ -65,7 +75,7 @@ class Sam2Published:
         """As published: all frames are read first."""
         steps = None
         while True:
-            with computing(self._variant):
+            with computing(self._variant, self._device):
                 if steps is None:
                     with reference.silent():
                         steps = self._begin(film)
@@ -74,7 +84,7 @@ class Sam2Published:
                     found = next(steps, None)
             if found is None:
                 return
-            yield (found[2][:, 0] > 0).numpy()
+            yield (found[2][:, 0] > 0).cpu().numpy()
 
     def _begin(self, film: Film) -> Iterator[Any]:
         side = self.video.image_size
@@ -82,6 +92,7 @@ class Sam2Published:
         images = torch.empty(len(film), 3, side, side)
         for row, frame in zip(images, frames_of(film), strict=True):
             row.copy_(model_input(frame, side)[0])
+        images = images.to(self._device)
         with reference.loading(lambda **_: (images, *film.size)):
             state = self.video.init_state("film")
         for obj, box in enumerate(film.boxes()):

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from benchmarks.contenders import NAMES, make_contenders, shared_weights  # noqa: E402
+from benchmarks.contenders import NAMES, ON_A_GPU, make_contenders, shared_weights  # noqa: E402
 from benchmarks.suite_results import Results, pairs, write_all  # noqa: E402
 from sam2_engine.benchmarking import report  # noqa: E402
 from sam2_engine.benchmarking.agreement import agreements  # noqa: E402
@@ -66,11 +66,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="sam2.1_hiera_tiny", help="a published name")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--contenders", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    known = (*NAMES, *ON_A_GPU)
+    parser.add_argument("--contenders", nargs="+", choices=known, help="default: all that the device has")
     parser.add_argument("--precision", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--what", type=what, default=(*KINDS, *APART), help=f"some of {','.join((*KINDS, *APART))}")
     parser.add_argument("--quick", action="store_true", help="few rounds, 1 and 4 objects, memory not full")
-    parser.add_argument("--objects", type=int, nargs="+", help="followed at once (default: 1 4 8)")
+    parser.add_argument("--objects", type=int, nargs="+", help="followed at once (default: 1 4 8, on a GPU 32 as well)")
     parser.add_argument("--frames", type=int, help="timed in each propagation (default: 5)")
     parser.add_argument("--warm-frames", type=int, help="tracked before those (default: until memory is full)")
     parser.add_argument("--rounds", type=int, help="of each other case (default: 7)")
@@ -78,11 +80,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clicks", type=int, default=5)
     parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--memory", type=film, nargs="+", help="FRAMESxOBJECTS (default: 8x1 32x1 8x8)")
-    today = ROOT / "benchmarks" / "results" / f"{datetime.date.today()}-suite.json"
-    parser.add_argument("--out", type=Path, default=today, help="goes on with what is in it already")
+    parser.add_argument("--out", type=Path, help="goes on with what is in it already (default: a file of today)")
     parser.add_argument("--fresh", action="store_true", help="forget what is in it")
     args = parser.parse_args()
-    for name, value in (QUICK if args.quick else USUAL).items():
+    is_cpu = args.device == "cpu"
+    if not is_cpu and not torch.cuda.is_available():
+        parser.error("PyTorch finds no CUDA device on this machine; leave --device out to measure the processor")
+    today = f"{datetime.date.today()}-suite{'' if is_cpu else '-cuda'}.json"
+    usual = {"contenders": list(NAMES), "out": ROOT / "benchmarks" / "results" / today, **USUAL}
+    if not is_cpu:
+        usual |= {"contenders": [*NAMES, *ON_A_GPU], "objects": [1, 4, 8, 32]}
+        # Starting and memory are those of the processor.
+        args.what = tuple(kind for kind in args.what if kind not in ("start", "cold", "memory"))
+    usual |= QUICK if args.quick else {}
+    for name, value in usual.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     return args
@@ -90,8 +101,8 @@ def _arguments() -> argparse.Namespace:
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """What all cases of one file share."""
-    names = ("model", "side", "threads", "contenders", "precision", "frames", "warm_frames", "rounds", "seconds")
-    return {name: getattr(args, name) for name in (*names, "clicks", "points_per_side")}
+    names = ("model", "side", "threads", "device", "contenders", "precision", "frames", "warm_frames")
+    return {name: getattr(args, name) for name in (*names, "rounds", "seconds", "clicks", "points_per_side")}
 
 
 class Suite:
@@ -109,7 +120,9 @@ class Suite:
         """Made when the first is needed."""
         if self._contenders is None:
             args, state = self.args, shared_weights(self.args.model)
-            self._contenders = make_contenders(args.model, args.side, state, args.contenders, args.precision)
+            self._contenders = make_contenders(
+                args.model, args.side, state, args.contenders, args.precision, args.device
+            )
         return self._contenders
 
     def units(self) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -129,13 +142,13 @@ class Suite:
             yield f"memory {frames}x{objects}", lambda f=frames, o=objects: self._memory(f, o)
 
     def _machine(self) -> dict[str, Any]:
-        machine = describe_machine(self.args.threads, torch.device("cpu"))
+        machine = describe_machine(self.args.threads, torch.device(self.args.device))
         print("\n".join(report.machine_lines(machine)), flush=True)
         return machine
 
     def _peaks(self) -> dict[str, Any]:
         numbers = tuple(VARIANTS[name].numbers for name in self.args.precision)
-        peaks = measure_peaks(numbers, torch.device("cpu"))
+        peaks = measure_peaks(numbers, torch.device(self.args.device))
         print("\n".join(report.peak_lines(peaks)), flush=True)
         return peaks.record()
 
@@ -154,7 +167,7 @@ class Suite:
 
     def _agreement(self) -> list[dict[str, Any]]:
         """All with these weights, and ours with trained ones, which alone tell whether a precision is good enough."""
-        small, _ = find_model("nano", None, torch.device("cpu"))
+        small, _ = find_model("nano", None, torch.device(self.args.device))
         engines = [Engine(small, VARIANTS[name]) for name in dict.fromkeys(("fp32", *self.args.precision))]
         found = []
         for contenders, model, is_trained in ((self.contenders, self.args.model, False), (engines, "nano", True)):

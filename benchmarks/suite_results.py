@@ -15,6 +15,9 @@ from sam2_engine.benchmarking.timing import Spread
 
 FORMAT = 1
 
+BEFORE = {"device": "cpu"}
+"""What settings were before they could be chosen."""
+
 
 @dataclass(slots=True)
 class Results:
@@ -45,7 +48,7 @@ class Results:
             return cls(path, settings)
         before = json.loads(path.read_text())
         known = before.get("settings", {})
-        others = [name for name, value in settings.items() if known.get(name) != value]
+        others = [name for name, value in settings.items() if known.get(name, BEFORE.get(name)) != value]
         if others:
             told = ", ".join(f"{name} {known.get(name)} instead of {settings[name]}" for name in others)
             raise SystemExit(f"{path} was measured with {told}; take another --out, or --fresh to forget it")
@@ -68,12 +71,20 @@ class Results:
 
 
 def pairs(names: list[str]) -> list[tuple[str, str]]:
-    """Who is compared with whom: everyone with ours, in the same precision, or in float32 where ours is not."""
+    """Who is compared with whom: everyone with ours, in the same precision, or in float32 where ours is not.
+
+    Of our own ways the plainer is compared with the other only.
+    """
+    ways = ("ours", "ours_graphs")
     found = []
-    for mine in (name for name in names if name.startswith("ours ")):
-        precision = mine.split()[1]
-        found += [(other, mine) for other in names if other != mine and other.split()[1] in (precision, "fp32")]
-    return [(other, mine) for other, mine in found if not (other.startswith("ours ") and mine == "ours fp32")]
+    for mine in names:
+        way, precision = mine.split()[:2]
+        for other in names if way in ways else ():
+            their_way, theirs = other.split()[:2]
+            is_plainer = their_way not in ways or ways.index(their_way) <= ways.index(way)
+            if other != mine and theirs in (precision, "fp32") and is_plainer:
+                found.append((other, mine))
+    return found
 
 
 def write_all(results: Results) -> None:

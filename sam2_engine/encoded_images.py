@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import cleanup
 from .geometry import Resize, Window
-from .model import PromptTensors, Sam2
+from .model import PromptTensors, Sam2, Steps
 from .outputs import Candidates
 from .pixels import Range
 from .tracking import Placement, Tracker, format_around
@@ -45,20 +45,24 @@ class EncodedImages:
         return self.skips[0].shape[-1]
 
 
-def tracker_for(model: Sam2) -> Tracker:
-    """The steps on the device where the model is now.
+def tracker_for(model: Sam2, steps: Steps | None = None) -> Tracker:
+    """The steps on the device where the model is now, computed by `steps` where they are given.
 
     Numbers are float32, or what an autocast block around the call says, as with the published predictors.
     """
     device = next(model.parameters()).device
-    return Tracker(model, Placement(device, format_around(device)))
+    return Tracker(model, Placement(device, format_around(device)), steps=steps)
 
 
 def encode_images(
-    model: Sam2, pictures: Sequence[NDArray[Any]], spans: Sequence[Range | None] | None = None
+    model: Sam2,
+    pictures: Sequence[NDArray[Any]],
+    spans: Sequence[Range | None] | None = None,
+    *,
+    steps: Steps | None = None,
 ) -> EncodedImages:
     """Encode B pictures from `sam2_engine.pixels.as_picture`, of any sizes, in one batch."""
-    tracker = tracker_for(model)
+    tracker = tracker_for(model, steps)
     with tracker.placement.active():
         features = tracker.encode(pictures, spans)
         view = tracker.condition(features, None)
@@ -78,13 +82,19 @@ def encode_window(model: Sam2, picture: NDArray[Any], span: Range, window: Windo
 
 
 def decode_prompts(
-    model: Sam2, images: EncodedImages, index: int, prompts: PromptTensors, *, multimask: bool
+    model: Sam2,
+    images: EncodedImages,
+    index: int,
+    prompts: PromptTensors,
+    *,
+    multimask: bool,
+    steps: Steps | None = None,
 ) -> Candidates:
     """Candidates of B objects on image `index`, three for each or one; its features are read by all, not copied."""
-    tracker = tracker_for(model)
+    tracker = tracker_for(model, steps)
     row = slice(index, index + 1)
     with tracker.placement.active():
-        everything = model.decode(images.view[row], (images.skips[0][row], images.skips[1][row]), prompts)
+        everything = tracker.steps.decode(images.view[row], (images.skips[0][row], images.skips[1][row]), prompts)
         offered = tracker.offered(everything, ambiguous=multimask)
         return tracker.as_said(offered, prompts)
 

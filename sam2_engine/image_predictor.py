@@ -22,6 +22,7 @@ from .geometry import Window
 from .image_prompts import PromptArrays
 from .looking import Known, WindowChoice, rule_for
 from .model import PromptTensors, Sam2
+from .model_graphs import GraphedSteps
 from .pixels import as_picture
 from .prompts import Prompts
 from .tracking import PREVIOUS_LOGIT_LIMIT
@@ -42,6 +43,7 @@ class SAM2ImagePredictor:
         mask logits [s, s]; 0 leaves them. The result is the same on every device and in every installation.
     window : ``auto`` looks at each object through a window around it, ``whole`` at whole images; as the model was
         trained when not given, so published models see whole images
+    graphs : play the model's steps back from CUDA graphs where they can be recorded, with the same results
 
     Notes
     -----
@@ -57,12 +59,15 @@ class SAM2ImagePredictor:
         max_hole_area: float = 0.0,
         max_sprinkle_area: float = 0.0,
         window: WindowChoice = None,
+        *,
+        graphs: bool = False,
     ) -> None:
         self.window = window
         self.model = sam_model
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
+        self._steps = GraphedSteps(sam_model) if graphs else None
         self._images: EncodedImages | None = None
         self._windowed: list[WindowedImage] | None = None
         self._is_batch = False
@@ -122,10 +127,10 @@ class SAM2ImagePredictor:
         pictures = [as_picture(image) for image in images]
         rule = rule_for(self.model.config, self.window)
         if rule is None:
-            self._images, self._windowed = encode_images(self.model, pictures), None
+            self._images, self._windowed = encode_images(self.model, pictures, steps=self._steps), None
         else:
             # Nothing is encoded yet: where to look is only known once something is said.
-            tracker = tracker_for(self.model)
+            tracker = tracker_for(self.model, self._steps)
             self._images, self._windowed = None, [WindowedImage(tracker, picture, rule) for picture in pictures]
         self._is_batch = is_batch
 
@@ -329,7 +334,7 @@ class SAM2ImagePredictor:
         self, images: EncodedImages, index: int, prompts: PromptTensors, multimask: bool, return_logits: bool
     ) -> Prediction:
         """Masks, predicted IoU and mask logits, without the axis B where it is 1."""
-        offered = decode_prompts(self.model, images, index, prompts, multimask=multimask)
+        offered = decode_prompts(self.model, images, index, prompts, multimask=multimask, steps=self._steps)
         masks = self._at_image_size(offered.logits, images, index, as_logits=return_logits)
         low_res = offered.logits.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT).cpu().numpy()
         ious = offered.iou.cpu().numpy()

@@ -15,6 +15,7 @@ from ..config import MODELS, NANO, find_config
 from ..errors import CheckpointError
 from ..image_predictor import SAM2ImagePredictor
 from ..model import Sam2
+from ..model_graphs import GraphedSteps
 from ..prompts import Prompts
 from ..session import Session
 from ..tracking import Placement, Tracker
@@ -34,16 +35,18 @@ class Engine:
     ----------
     model : in eval mode, where it shall run
     variant : in which numbers, and with which shortcuts
+    graphs : whether steps are played back from CUDA graphs
     """
 
-    def __init__(self, model: Sam2, variant: Variant) -> None:
+    def __init__(self, model: Sam2, variant: Variant, *, graphs: bool = False) -> None:
         self.model = model
         self.variant = variant
-        self.name = f"ours {variant.name}"
+        self.name = f"{'ours_graphs' if graphs else 'ours'} {variant.name}"
         self.numbers = variant.numbers
         self.device = next(model.parameters()).device
         self.slots = model.config.num_slots
-        self._predictor = SAM2ImagePredictor(model)
+        self._predictor = SAM2ImagePredictor(model, graphs=graphs)
+        self._steps = GraphedSteps(model) if graphs else None
 
     def set_image(self, image: Picture) -> None:
         """Encode a picture; a model with windows only looks at it when something is said."""
@@ -66,7 +69,7 @@ class Engine:
     def follow(self, film: Film) -> Iterator[Masks]:
         """A session with boxes, propagated by memory."""
         placement = Placement(self.device, compute=self.variant.dtype)
-        tracker = Tracker(self.model, placement, shortcuts=self.variant.shortcuts)
+        tracker = Tracker(self.model, placement, shortcuts=self.variant.shortcuts, steps=self._steps)
         session = Session(film, tracker, follow="memory")
         for obj, box in enumerate(film.boxes()):
             session.prompt(obj, 0, Prompts(box=box))

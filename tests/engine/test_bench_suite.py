@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.suite_results import Results, markdown, pairs, plot, write_all
 
@@ -63,6 +66,28 @@ def test_ours_is_compared_in_the_same_precision_and_with_float32() -> None:
         ("sam2 bf16", "ours bf16"),
     ]
     assert pairs(["sam2 fp32"]) == []
+
+
+def test_graphs_are_compared_with_the_plain_way_and_with_what_is_compiled() -> None:
+    assert pairs(["ours bf16", "ours_graphs bf16", "sam2_vos bf16"]) == [
+        ("sam2_vos bf16", "ours bf16"),
+        ("ours bf16", "ours_graphs bf16"),
+        ("sam2_vos bf16", "ours_graphs bf16"),
+    ]
+
+
+def test_files_from_before_devices_could_be_chosen_are_those_of_the_processor(results: Results) -> None:
+    assert Results.open(results.path, {**SETTINGS, "device": "cpu"}).has("case propagate-4")
+    with pytest.raises(SystemExit, match="device"):
+        Results.open(results.path, {**SETTINGS, "device": "cuda"})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_it_says_so_and_measures_nothing() -> None:
+    asked = [sys.executable, "benchmarks/suite.py", "--device", "cuda"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=120)
+    assert told.returncode == 2
+    assert "no CUDA device" in told.stderr
 
 
 def test_the_tables_tell_what_was_measured(results: Results) -> None:

@@ -75,6 +75,7 @@ class TestInterface:
             ("max_hole_area", 0.0),
             ("max_sprinkle_area", 0.0),
             ("window", None),
+            ("graphs", False),
         ]
 
     @pytest.mark.parametrize("suffix", ["", "_batch"])

@@ -22,7 +22,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from unittest import mock
 
@@ -130,21 +130,27 @@ def sam2() -> types.SimpleNamespace:
     return types.SimpleNamespace(automatic=automatic, base=base, build=build, image=image, video=video, misc=misc)
 
 
-def build_reference_model(name: str, *, image_size: int = 1024, as_video: bool = False) -> Any:
-    """Reference model `name`, in evaluation mode on the CPU. Its weights hold anything: load some.
+def build_reference_model(
+    name: str, *, image_size: int = 1024, as_video: bool = False, device: str = "cpu", vos_optimized: bool = False
+) -> Any:
+    """Reference model `name`, in evaluation mode. Its weights hold anything: load some, and move it again.
 
     Parameters
     ----------
     name : key of `CONFIGS`
     image_size : model side; the published video predictor works at 1024, 512 and 256
     as_video : whether to build the video predictor, whose defaults differ
+    device : where to
+    vos_optimized : of the video predictor: its parts are compiled when they are first used
     """
     from hydra import initialize_config_module
 
     package = sam2()
-    build = package.build.build_sam2_video_predictor if as_video else package.build.build_sam2
+    build = package.build.build_sam2
+    if as_video:
+        build = partial(package.build.build_sam2_video_predictor, vos_optimized=vos_optimized)
     with initialize_config_module("sam2", version_base="1.2"), _no_initialisation():
-        model = build(CONFIGS[name], device="cpu", hydra_overrides_extra=[f"++model.image_size={image_size}"])
+        model = build(CONFIGS[name], device=device, hydra_overrides_extra=[f"++model.image_size={image_size}"])
     model.memory_attention.register_forward_pre_hook(_cast_memories, with_kwargs=True)
     return model
 
@@ -159,11 +165,19 @@ def _no_initialisation() -> Iterator[None]:
 
 
 def _cast_memories(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    if torch.is_autocast_enabled("cuda"):
+        return args, kwargs  # casts by itself
     return args, {**kwargs, "memory": kwargs["memory"].float(), "memory_pos": kwargs["memory_pos"].float()}
 
 
 def build_reference_video_predictor(
-    name: str, *, image_size: int = 1024, state: dict[str, Tensor] | None = None, **attributes: Any
+    name: str,
+    *,
+    image_size: int = 1024,
+    state: dict[str, Tensor] | None = None,
+    device: str = "cpu",
+    vos_optimized: bool = False,
+    **attributes: Any,
 ) -> Any:
     """Published video predictor with weights `state`.
 
@@ -171,9 +185,12 @@ def build_reference_video_predictor(
     ones: holes stay, and a corrected frame counts as prompted (`add_all_frames_to_correct_as_cond`), because without it
     the correction is lost at the next propagation.
     """
-    predictor = build_reference_model(name, image_size=image_size, as_video=True)
+    predictor = build_reference_model(
+        name, image_size=image_size, as_video=True, device=device, vos_optimized=vos_optimized
+    )
     if state is not None:
         predictor.load_state_dict(state, assign=True)
+        predictor.to(device)
     settings = {"fill_hole_area": 0, "add_all_frames_to_correct_as_cond": True, **attributes}
     for attribute, value in settings.items():
         if not hasattr(predictor, attribute):
@@ -183,15 +200,21 @@ def build_reference_video_predictor(
 
 
 def build_reference_image_predictor(
-    name: str, *, image_size: int = 1024, state: dict[str, Tensor] | None = None, **settings: Any
+    name: str,
+    *,
+    image_size: int = 1024,
+    state: dict[str, Tensor] | None = None,
+    device: str = "cpu",
+    **settings: Any,
 ) -> Any:
     """Published image predictor with weights `state`; `settings` go to its constructor.
 
     The published one works at 1024 only because it names its feature sizes; they are set here.
     """
-    model = build_reference_model(name, image_size=image_size)
+    model = build_reference_model(name, image_size=image_size, device=device)
     if state is not None:
         model.load_state_dict(state, assign=True)
+        model.to(device)
     return reference_image_predictor(model, **settings)
 
 
