@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +26,7 @@ from .obeying import obeyed
 from .outputs import Candidates, ImageFeatures
 from .pixels import Range, as_picture, to_model_input, window_input
 from .prompts import Prompts
+from .said_tensors import known_place, said_tensors, without_points
 from .shortcuts import EXACT, Shortcuts
 from .transfer import Sender, Sent
 
@@ -247,7 +247,7 @@ class Tracker:
             is_shown = (prompts.kinds == PointKind.POSITIVE) | (prompts.kinds == PointKind.BOX_TOP_LEFT)
             is_there = is_certain & is_shown.any(dim=1, keepdim=True)
             score = torch.where(is_there, score.clamp(min=PRESENT_SCORE), score)
-        logits = cleanup.keep_touching(logits, _known_place(prompts, logits.shape[-1]))
+        logits = cleanup.keep_touching(logits, known_place(prompts, logits.shape[-1]))
         return replace(offered, logits=logits, object_score=score)
 
     def _is_ambiguous(self, prompts: PromptTensors) -> bool:
@@ -290,7 +290,7 @@ class Tracker:
         logits_full = mask * (2 * GIVEN_MASK_LOGIT) - GIVEN_MASK_LOGIT
         side = self.config.mask_side
         logits = F.interpolate(logits_full, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
-        empty = _without_points(len(mask), mask.device, self.model.shrink_mask(mask))
+        empty = without_points(len(mask), mask.device, self.model.shrink_mask(mask))
         # Without the vector of a frame that stands alone, as the published code does here.
         everything = self.steps.decode(features.embedding, features.skips, empty)
         pointer = self._mixed_pointer(everything.pointers[:, 0], everything.object_score > 0)
@@ -358,17 +358,10 @@ class Tracker:
         All objects or none have previous logits. `resize` is one for all objects, or one for each.
         """
         maps = [resize] * len(prompts) if isinstance(resize, Resize) else resize
-        rows = [_points(prompt, to_model) for prompt, to_model in zip(prompts, maps, strict=True)]
-        longest = max(len(kinds) for _, kinds in rows)
-        points = np.zeros((len(rows), longest, 2), dtype=np.float64)
-        kinds = np.full((len(rows), longest), int(PointKind.PADDING), dtype=np.int64)
-        for row, (xy, kind) in enumerate(rows):
-            points[row, : len(kind)], kinds[row, : len(kind)] = xy, kind
         device = self.placement.device
-        points_xy = torch.from_numpy(points).float().to(device)
         given = [logits for logits in previous or () if logits is not None]
         mask = torch.cat(given).to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT) if given else None
-        return PromptTensors(points_xy, torch.from_numpy(kinds).to(device), mask)
+        return said_tensors(prompts, maps, device, mask)
 
     def no_prompts(self, batch: int, previous: Tensor | None = None) -> PromptTensors:
         """The prompts of B objects on a frame that is only tracked.
@@ -379,47 +372,7 @@ class Tracker:
         mask = None
         if previous is not None and self.config.previous_logits:
             mask = previous.to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-        return _without_points(batch, device, mask)
-
-
-def _known_place(prompts: PromptTensors, cells: int) -> Tensor:
-    """Cells ``[B, 1, cells, cells]`` of the object: positive clicks, or without any point the mask before."""
-    place = torch.zeros(len(prompts.kinds), cells, cells, dtype=torch.bool, device=prompts.kinds.device)
-    rows, points = (prompts.kinds == PointKind.POSITIVE).nonzero(as_tuple=True)
-    x, y = (((prompts.points_xy[rows, points] + 0.5) / 4).long().clamp(0, cells - 1)).unbind(-1)
-    place[rows, y, x] = True
-    nothing_said = (prompts.kinds == PointKind.PADDING).all()
-    if nothing_said and prompts.mask is not None:
-        return prompts.mask > 0
-    return place[:, None]
-
-
-def _without_points(batch: int, device: torch.device, mask: Tensor | None) -> PromptTensors:
-    """One padding point for each object, as the published tracker sends where a person said nothing."""
-    kinds = torch.full((batch, 1), int(PointKind.PADDING), device=device)
-    return PromptTensors(torch.zeros(batch, 1, 2, device=device), kinds, mask)
-
-
-def _points(prompt: Prompts, resize: Resize) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """[N, 2] points in model pixels and N kinds, the corners of the box first.
-
-    The network adds half a model pixel to all of them. On whole images that stands for half an image pixel, as in the
-    published code; in windows, which may enlarge, pixels are clicked in their middles and boxes named by their edges.
-    """
-    xy: list[tuple[float, float]] = []
-    kinds: list[int] = []
-    if prompt.box is not None:
-        box = prompt.box
-        xy += [(box.x0, box.y0), (box.x1, box.y1)]
-        kinds += [PointKind.BOX_TOP_LEFT, PointKind.BOX_BOTTOM_RIGHT]
-    for click in prompt.clicks:
-        xy.append((click.x, click.y))
-        kinds.append(PointKind.POSITIVE if click.positive else PointKind.NEGATIVE)
-    points = np.array(xy, dtype=np.float64).reshape(-1, 2)
-    if resize.window is not None:
-        points[2 if prompt.box is not None else 0 :] += 0.5
-    shift = 0.0 if resize.window is None else 0.5
-    return resize.to_model(points) - shift, [int(kind) for kind in kinds]
+        return without_points(batch, device, mask)
 
 
 def replace_rows(candidates: Candidates, masks: slice) -> Candidates:
