@@ -16,6 +16,7 @@ import torch
 from . import attention
 from ._version import __version__
 from .budget import Budget, Stored
+from .model.eight_bits import is_rounded
 from .pixels import Range
 from .stored_features import FeatureFolder, SharedFeatures
 from .tracking import Tracker
@@ -89,6 +90,7 @@ def model_key(tracker: Tracker) -> str:
         placement,
         torch.get_float32_matmul_precision(),
         attention.instructions(placement.compute),
+        *(["8 bits"] if is_rounded(tracker.model) else []),
         digest.hexdigest(),
     )
     return "|".join(map(str, facts))

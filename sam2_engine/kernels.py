@@ -18,7 +18,7 @@ __all__ = ["KernelBuild", "build_info", "call", "library"]
 
 logger = logging.getLogger(__name__)
 
-_KERNELS_VERSION = 2  # SAM2_KERNELS_VERSION in csrc/include/kernels.h
+_KERNELS_VERSION = 3  # SAM2_KERNELS_VERSION in csrc/include/kernels.h
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")  # as in csrc/build_kernels.py
 
 _POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
@@ -30,6 +30,7 @@ _ARGUMENTS = {
     "sam2_cleanup_masks_cuda": [_POINTER, *[_INT64] * 5, _POINTER, _POINTER, _POINTER],
     "sam2_cleanup_masks_cuda_workspace": [_INT64] * 3,
     "sam2_attention_cpu": [_POINTER],
+    "sam2_quantise_cpu": [_POINTER, _INT64, ctypes.c_int32, *[_POINTER] * 3],
     "sam2_attention_instructions_cpu": [ctypes.c_int32],
 }
 

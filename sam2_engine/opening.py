@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -11,6 +11,7 @@ from .build import best_device
 from .checkpoint import load_model
 from .errors import SettingError
 from .frames import open_frames
+from .model.eight_bits import rounded
 from .model_graphs import GraphedSteps
 from .session import Session
 from .shortcuts import EXACT, Shortcuts
@@ -22,7 +23,7 @@ def load_tracker(
     *,
     device: torch.device | str | None = None,
     image_side: int | None = None,
-    precision: Precision = "fp32",
+    precision: Precision | Literal["int8"] = "fp32",
     shortcuts: Shortcuts = EXACT,
     graphs: bool = False,
 ) -> Tracker:
@@ -34,7 +35,8 @@ def load_tracker(
         ``sam2.1_hiera_tiny`` or ``facebook/sam2.1-hiera-tiny``, a folder or a file
     device : the best of this machine when not given
     image_side : side of the model input, a multiple of 32; that of the weights when not given
-    precision : numbers that products are computed in, see `sam2_engine.tracking.Precision`
+    precision : numbers that products are computed in, see `sam2_engine.tracking.Precision`; ``int8`` is ``bf16`` with
+        the large layers of the image encoder in 8 bits, on CPUs that have the instructions
     shortcuts : what is left out of looking at memories, to be quicker; nothing when not given
     graphs : play the model's steps back from CUDA graphs where they can be recorded, with the same results, see
         `sam2_engine.model_graphs`; without effect on other devices
@@ -42,16 +44,18 @@ def load_tracker(
     Raises
     ------
     SettingError
-        There is no such precision.
+        There is no such precision, or not on this machine.
     CheckpointError
         Weights that cannot be read or fit no known model.
     WeightsUnavailableError
         Named weights that are not here and cannot be fetched.
     """
-    if precision not in PRECISIONS:
-        raise SettingError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
+    if precision not in (*PRECISIONS, "int8"):
+        raise SettingError(f"precision must be {', '.join(PRECISIONS)} or int8, got {precision!r}")
     where = torch.device(device) if device is not None else best_device()
     model = load_model(weights, device=where, image_side=image_side).eval()
+    if precision == "int8":
+        model, precision = rounded(model), "bf16"
     steps = GraphedSteps(model) if graphs else None
     return Tracker(model, Placement(where, PRECISIONS[precision]), shortcuts=shortcuts, steps=steps)
 
@@ -63,7 +67,7 @@ def open_session(
     axis: int | str | None = None,
     device: torch.device | str | None = None,
     image_side: int | None = None,
-    precision: Precision = "fp32",
+    precision: Precision | Literal["int8"] = "fp32",
     shortcuts: Shortcuts = EXACT,
     graphs: bool = False,
     **settings: Any,

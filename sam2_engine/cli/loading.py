@@ -34,19 +34,24 @@ def budget_of(args: argparse.Namespace) -> Budget:
 
 
 def load(args: argparse.Namespace, console: Console) -> Sam2:
-    """The model of ``--model --side --device --threads``; a download shows its progress.
+    """The model of ``--model --side --device --threads --precision``; a download shows its progress.
 
     Raises
     ------
     EngineError
-        The weights cannot be had, or the device is not there.
+        The weights cannot be had, or the device is not there, or not what the precision needs.
     """
     from ..checkpoint import load_model
     from ..weights import find_weights
 
     device = use_device(args)
     path = find_weights(args.model, progress=console.shows_bars)
-    return load_model(path, device=device, image_side=args.side)
+    model = load_model(path, device=device, image_side=args.side)
+    if getattr(args, "precision", None) != "int8":
+        return model
+    from ..model.eight_bits import rounded
+
+    return rounded(model)
 
 
 def load_tracker(args: argparse.Namespace, console: Console, shortcuts: Shortcuts = EXACT) -> Tracker:
@@ -54,14 +59,16 @@ def load_tracker(args: argparse.Namespace, console: Console, shortcuts: Shortcut
     from ..tracking import PRECISIONS, Placement, Tracker
 
     model = load(args, console)
-    return Tracker(model, Placement(model.device, PRECISIONS[args.precision]), shortcuts=shortcuts)
+    # The model itself knows which of its layers compute in 8 bits; all others do in bfloat16 then.
+    compute = PRECISIONS["bf16" if args.precision == "int8" else args.precision]
+    return Tracker(model, Placement(model.device, compute), shortcuts=shortcuts)
 
 
 def in_precision(args: argparse.Namespace, model: Sam2) -> AbstractContextManager[object]:
     """In which the published predictors compute as ``--precision`` says."""
     import torch
 
-    return torch.autocast(model.device.type, torch.bfloat16, enabled=args.precision == "bf16")
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=args.precision != "fp32")
 
 
 def use_device(args: argparse.Namespace) -> torch.device:

@@ -42,7 +42,7 @@ def test_masks_in_bf16_are_those_of_fp32() -> None:
 
 def test_only_known_precisions_are_taken() -> None:
     assert load_tracker(precision="bf16").placement.compute == torch.bfloat16
-    with pytest.raises(SettingError, match="fp32 or bf16, got 'fp8'"):
+    with pytest.raises(SettingError, match="fp32, bf16 or int8, got 'fp8'"):
         load_tracker(precision="fp8")  # type: ignore[arg-type]
 
 
