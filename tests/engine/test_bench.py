@@ -70,6 +70,21 @@ def test_every_promised_field_is_in_the_json(tmp_path: Path, capsys: pytest.Capt
     assert "GFLOP/s" in capsys.readouterr()[0]
 
 
+@pytest.mark.usefixtures("quick_peaks")
+def test_shortcuts_are_measured_beside_what_is_exact(tmp_path: Path) -> None:
+    target = tmp_path / "bench.json"
+    asked = ["--precision", "fp32", "--pool-memories", "--what", "click,propagate,agreement", "--json", str(target)]
+    code = main(["bench", *LITTLE, *asked])
+    record = json.loads(target.read_text())
+    found = {(row["case"], row["contender"]) for row in record["rows"]}
+    both = ("ours fp32", "ours fp32 pool-memories")
+    assert found == {("click", "ours fp32"), *((case, who) for case in ("propagate-1", "propagate-2") for who in both)}
+    assert record["settings"]["shortcuts"] == "pool-memories"
+    (agreement,) = record["agreement"]
+    assert (agreement["contender"], agreement["judged"], agreement["holds"]) == (both[1], False, True)
+    assert 0 < agreement["iou_mean"] < 1 and code == 0
+
+
 def _check_machine(machine: dict[str, Any]) -> None:
     assert machine["torch"] == torch.__version__
     assert machine["cores"] >= 1

@@ -90,6 +90,23 @@ def test_a_single_frame_option_is_about_all_prompts_wherever_it_stands(sam2: Run
     assert not tifffile.imread("a.tif")[:3].any()
 
 
+def test_track_leaves_out_what_it_is_told_to(sam2: Run, tiny_model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[int, int]] = set()
+    condition = Sam2.condition
+
+    def watched(self: Sam2, embedding: Any, memory: Any) -> Any:
+        seen.update([] if memory is None else [(len(memory.spatial), memory.pool)])
+        return condition(self, embedding, memory)
+
+    monkeypatch.setattr(Sam2, "condition", watched)
+    asked = ("track", "stack.tif", "--axis", "z", "--frame", "0", "--point", "12,13", "--out", "l.tif")
+    assert sam2(*asked) == 0
+    assert max(seen) == (7, 1)
+    seen.clear()
+    assert sam2(*asked, "--fewer-memories", "3", "--pool-memories") == 0
+    assert max(seen) == (3, 2) and {pool for _, pool in seen} == {2}
+
+
 def test_track_reads_prompts_from_json(sam2: Run) -> None:
     write_prompts("p.json", [PromptedObject("disc", "left disc", {3: Prompts((Click(12, 13),))})])
     assert sam2("track", "stack.tif", "--prompts", "p.json", "--out", "file.tif", "--json", "file.json") == 0
