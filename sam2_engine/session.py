@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +20,19 @@ from torch import Tensor
 from .budget import Budget
 from .config import Follow
 from .deciding import Cleaning, FrameDecider
-from .errors import FramesError, PromptError, SessionError, UnknownObjectError
+from .errors import SessionError, UnknownObjectError
 from .frames import Frames, LiveFrames, open_frames
-from .geometry import check_prompts
 from .handing_out import HandingOut
 from .history import History
 from .looking import WindowChoice, rule_for
 from .memory import Direction, MemoryEntry, MemoryPolicy
 from .memory_room import MemoryRoom
 from .outputs import FrameMasks
-from .passed import Passed
+from .passes import Telling, Way, check_frame, check_said, directions_of, frames_of_pass
 from .prompts import ObjectId, Prompts
 from .stored_features import SharedFeatures
 from .track import Track, extends
 from .tracking import Tracker
-
-Way = Literal["forward", "backward", "both"]
 
 CHECKED_EVERY = 16
 """Frames between two looks at what the history holds, while objects are tracked."""
@@ -146,7 +143,7 @@ class Session:
 
     def masks(self, frame: int) -> FrameMasks:
         """What is known of a frame now; objects that never reached it are left out."""
-        self._check_frame(frame)
+        check_frame(frame, self.num_frames)
         with self._lock:
             return self._handing_out.kept(self._tracks, frame)
 
@@ -184,8 +181,8 @@ class Session:
             A propagation is running.
         """
         with self._editing():
-            self._check_frame(frame)
-            self._check_prompts(prompts)
+            check_frame(frame, self.num_frames)
+            check_said(prompts, self.size)
             track = self._tracks[obj].copy() if obj in self._tracks else self.new_track()
             if from_scratch is None:
                 from_scratch = not extends(track.prompts.get(frame), prompts)
@@ -198,7 +195,7 @@ class Session:
     def clear(self, obj: ObjectId, frame: int, *, keep_memory: bool = False) -> None:
         """Take back what was said about an object on a frame."""
         with self._editing():
-            self._check_frame(frame)
+            check_frame(frame, self.num_frames)
             track = self._track(obj).copy()
             self._history.remember(self._tracks)
             track.clear(frame, keep_memory=keep_memory)
@@ -275,18 +272,13 @@ class Session:
         SessionError
             Nothing was prompted, or another propagation is running.
         """
-        directions: tuple[Direction, ...] = (1, -1) if way == "both" else ((1,) if way == "forward" else (-1,))
+        telling = Telling(way)
         chosen = None if objects is None else tuple(objects)
-        seen: dict[ObjectId, Passed] = {}
-        for direction in directions:
+        for direction in directions_of(way):
             for frame, entries in self.steps(direction, start=start, max_frames=max_frames, objects=chosen):
                 masks = self._hand_out(frame, entries)
-                # Going back over prompted frames tells nothing new, unless an object was prompted after them only.
-                new = [obj for obj in entries if way != "both" or frame not in seen.setdefault(obj, Passed())]
-                if new or way != "both":
+                if telling.is_new(frame, entries, direction):
                     yield masks
-                for obj in new if way == "both" else ():
-                    seen[obj][frame] = direction
 
     def steps(
         self,
@@ -308,7 +300,8 @@ class Session:
             prompted = [obj for obj in ids if self._track(obj).anchors()]
             if not prompted:
                 raise SessionError("nothing to propagate: prompt an object on some frame first")
-            order = self._order(prompted, direction, start, max_frames)
+            anchors = [anchor for obj in prompted for anchor in self._tracks[obj].anchors()]
+            order = frames_of_pass(anchors, direction, start, max_frames, self.num_frames)
             self._history.remember(self._tracks)
             self._tracks.update({obj: self._tracks[obj].copy() for obj in prompted})
             self._propagating = True
@@ -389,33 +382,12 @@ class Session:
         if frame % CHECKED_EVERY == 0:
             self._history.shrink(self._tracks)
 
-    def _order(
-        self, objects: Sequence[ObjectId], direction: Direction, start: int | None, max_frames: int | None
-    ) -> range:
-        anchors = [anchor for obj in objects for anchor in self._tracks[obj].anchors()]
-        if start is None:
-            start = min(anchors) if direction == 1 else max(anchors)
-        self._check_frame(start)
-        last = self.num_frames - 1 if direction == 1 else 0
-        if max_frames is not None:
-            last = min(last, start + max_frames) if direction == 1 else max(last, start - max_frames)
-        return range(start, last + direction, direction)
-
     def _track(self, obj: ObjectId) -> Track:
         if obj not in self._tracks:
             raise UnknownObjectError(
                 f"no object {obj!r} in this session; there are {list(self._tracks) or 'none yet'}. Prompt it first"
             )
         return self._tracks[obj]
-
-    def _check_frame(self, frame: int) -> None:
-        if not 0 <= frame < self.num_frames:
-            raise FramesError(f"frame {frame} does not exist; frames are 0 to {self.num_frames - 1}")
-
-    def _check_prompts(self, prompts: Prompts) -> None:
-        if prompts.is_empty:
-            raise PromptError("nothing was said: give clicks, a box or a mask, or use clear() to take prompts back")
-        check_prompts(prompts, self.size)
 
     @contextmanager
     def _editing(self) -> Iterator[None]:
