@@ -46,7 +46,7 @@ def test_a_layer_is_off_by_rounding_only(activation: str) -> None:
     torch.manual_seed(0)
     plain, layer = Linear(256, 512), EightBitLinear(256, 512)
     layer.load_state_dict(plain.state_dict())
-    x = torch.randn(1, 20, 20, 256)
+    x = torch.randn(1, 40, 40, 256)
     with torch.inference_mode():
         expected = plain(x, activation)
         with torch.autocast("cpu", torch.bfloat16):
@@ -61,7 +61,7 @@ def test_without_bfloat16_and_where_the_work_is_little_nothing_is_rounded() -> N
     torch.manual_seed(0)
     plain, layer = Linear(64, 64), EightBitLinear(64, 64)
     layer.load_state_dict(plain.state_dict())
-    large, small = torch.randn(20_000, 64), torch.randn(8, 64)
+    large, small = torch.randn(30_000, 64), torch.randn(8, 64)
     with torch.inference_mode():
         assert torch.equal(layer(large), plain(large))
         with torch.autocast("cpu", torch.bfloat16):
@@ -70,7 +70,7 @@ def test_without_bfloat16_and_where_the_work_is_little_nothing_is_rounded() -> N
 
 @needs_int8
 def test_new_weights_are_rounded_anew() -> None:
-    layer, x = EightBitLinear(256, 512), torch.randn(400, 256)
+    layer, x = EightBitLinear(256, 512), torch.randn(1000, 256)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         before = layer(x).float()
     with torch.no_grad():
