@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .processes import peak_mb
-from .variants import VARIANTS
+from .variants import OWN_VARIANTS
 
 if TYPE_CHECKING:
     from .contender import Contender
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--side", type=int)
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--device", default="cpu")
-    made.add_argument("--precision", choices=tuple(VARIANTS), default="fp32")
+    made.add_argument("--precision", choices=tuple(OWN_VARIANTS), default="fp32")
     made.add_argument("--spawned", type=float, default=0.0, help="when this process was started, by time.time()")
     made.add_argument("--frames", type=int, default=8)
     made.add_argument("--objects", type=int, default=1)
@@ -104,7 +104,7 @@ def _load(args: argparse.Namespace) -> Contender:
     from .engine import Engine
 
     model = load_model(args.weights, device=torch.device(args.device), image_side=args.side).eval()
-    return Engine(model, VARIANTS[args.precision])
+    return Engine(model, OWN_VARIANTS[args.precision])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from ..config import MODELS, NANO, find_config
 from ..errors import CheckpointError
 from ..image_predictor import SAM2ImagePredictor
 from ..model import Sam2
+from ..model.eight_bits import rounded
 from ..model_graphs import GraphedSteps
 from ..prompts import Prompts
 from ..session import Session
@@ -39,6 +40,7 @@ class Engine:
     """
 
     def __init__(self, model: Sam2, variant: Variant, *, graphs: bool = False) -> None:
+        model = rounded(model) if variant.in_eight_bits else model
         self.model = model
         self.variant = variant
         self.name = f"{'ours_graphs' if graphs else 'ours'} {variant.name}"

@@ -24,11 +24,13 @@ class Variant:
     name : as it is typed
     numbers : name of the dtype of matrix products
     shortcuts : what is left out of looking at memories
+    in_eight_bits : whether large layers of the encoder compute in 8 bits; only this package can
     """
 
     name: str
     numbers: str = "float32"
     shortcuts: Shortcuts = EXACT
+    in_eight_bits: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -57,3 +59,6 @@ class Variant:
 
 VARIANTS: dict[str, Variant] = {one.name: one for one in (Variant("fp32"), Variant("bf16", "bfloat16"))}
 """All there are; a further one is a line here and, where it needs one, a branch in `engine.Engine`."""
+
+OWN_VARIANTS = {**VARIANTS, "int8": Variant("int8", "bfloat16", in_eight_bits=True)}
+"""Those, and what only this package can do."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarking.plan import APART, KINDS, Plan
-from ..benchmarking.variants import VARIANTS
+from ..benchmarking.variants import OWN_VARIANTS
 from . import options
 from .console import Console
 from .targets import JSON, check_target
@@ -69,7 +69,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--side", type=options.model_side, metavar="N", help="side of the model's input")
     options.add_device(parser)
     parser.add_argument(
-        "--precision", nargs="+", choices=tuple(VARIANTS), help="default: fp32, and bf16 where the processor has it"
+        "--precision", nargs="+", choices=tuple(OWN_VARIANTS), help="default: fp32, and bf16 where the processor has it"
     )
     options.add_shortcuts(parser)
     _add_amounts(parser)
@@ -148,7 +148,7 @@ def _bench(args: argparse.Namespace, console: Console) -> Iterator[_Bench]:
     if names is None:
         has_bf16 = device.type == "cuda" or knows_bf16()
         names = ["fp32", "bf16"] if has_bf16 else ["fp32"]
-    variants = [VARIANTS[name] for name in dict.fromkeys(names)]
+    variants = [OWN_VARIANTS[name] for name in dict.fromkeys(names)]
     shortcuts = options.shortcuts_of(args)
     if not shortcuts.is_exact:
         variants += [variant.shortened(shortcuts) for variant in variants]
@@ -248,7 +248,7 @@ class _Bench:
             models.append(find_model("nano", None, self.device)[0])
         found = []
         for model in models if variants else ():
-            engines = [Engine(model, variant) for variant in (VARIANTS["fp32"], *variants)]
+            engines = [Engine(model, variant) for variant in (OWN_VARIANTS["fp32"], *variants)]
             is_trained = self.weights != "random" or model is not self.model
             # Shortcuts show when memory is full.
             frames = FRAMES if self.exact == self.engines else 2 * model.config.num_slots

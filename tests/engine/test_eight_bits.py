@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from sam2_engine import kernels
+from sam2_engine.benchmarking.engine import Engine
+from sam2_engine.benchmarking.variants import OWN_VARIANTS
 from sam2_engine.errors import SettingError
 from sam2_engine.kept_features import model_key
 from sam2_engine.model import Sam2, eight_bits
@@ -125,3 +127,11 @@ def _masks(tracker: Tracker) -> np.ndarray:
         session.prompt(1, 0, Prompts((Click(60, 60),)))
         session.prompt(2, 0, Prompts(box=Box(84, 94, 156, 166)))
         return np.stack([[one.masks[obj] for obj in (1, 2)] for one in session.propagate()])
+
+
+@needs_int8
+def test_it_can_be_measured_by_name(tiny_model: Sam2) -> None:
+    engine = Engine(tiny_model, OWN_VARIANTS["int8"])
+    assert engine.name == "ours int8"
+    assert is_rounded(engine.model)
+    assert not is_rounded(Engine(tiny_model, OWN_VARIANTS["bf16"]).model)
