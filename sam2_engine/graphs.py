@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves
 
+from .cuda_graphs import CudaGraphs
+
 logger = logging.getLogger(__name__)
 
 Outputs = tuple[Tensor, ...]
@@ -70,50 +72,8 @@ class Recorder(Protocol):
     def settle(self) -> None:
         """Wait until all playbacks are through, before something they use is let go."""
 
-
-class CudaGraphs:
-    """The recorder of CUDA devices. All recordings share one pool of memory, and are never played at once."""
-
-    ROOM = 8
-    """A further recording needs one part in so many of the device's memory to be free."""
-
-    def __init__(self) -> None:
-        self._pool: Any = None
-        self._stream: torch.cuda.Stream | None = None
-        self._last: torch.cuda.Event | None = None
-
-    def can(self, device: torch.device) -> bool:
-        return device.type == "cuda" and not torch.cuda.is_current_stream_capturing()
-
-    def has_room(self, device: torch.device) -> bool:
-        free, total = torch.cuda.mem_get_info(device)
-        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return (free + reusable) * self.ROOM >= total
-
-    def record(self, compute: Callable[[], Outputs], device: torch.device) -> tuple[Callable[[], None], Outputs]:
-        with torch.cuda.device(device):
-            if self._stream is None:
-                self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._stream.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(self._stream):
-                compute()  # libraries choose algorithms and take their memory now
-            torch.cuda.current_stream(device).wait_stream(self._stream)
-            graph = torch.cuda.CUDAGraph()
-            # Other threads may read ahead meanwhile, and take memory.
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                outputs = compute()
-        return graph.replay, outputs
-
-    def after_others(self, device: torch.device) -> None:
-        if self._last is not None:
-            torch.cuda.current_stream(device).wait_event(self._last)
-
-    def done(self, device: torch.device) -> None:
-        self._last = torch.cuda.current_stream(device).record_event()
-
-    def settle(self) -> None:
-        if self._last is not None:
-            self._last.synchronize()
+    def emptied(self) -> None:
+        """No recording is left."""
 
 
 class Rehearsal(TorchDispatchMode):
@@ -377,6 +337,8 @@ class Graphs:
             self._recorder.settle()
         for key in keys:
             del self._recordings[key]
+        if not self._recordings:
+            self._recorder.emptied()
 
 
 def _compute_format(device: torch.device) -> torch.dtype | None:

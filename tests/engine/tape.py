@@ -86,3 +86,6 @@ class TapeRecorder:
 
     def settle(self) -> None:
         self.waited.append("settle")
+
+    def emptied(self) -> None:
+        self.waited.append("emptied")

@@ -272,6 +272,7 @@ def test_what_is_forgotten_lets_go_of_its_memory(recorder: TapeRecorder) -> None
     graphs.forget()
     gc.collect()
     assert gone() is None
+    assert recorder.waited[-2:] == ["settle", "emptied"]
 
 
 def test_threads_never_get_each_others_results(graphs: Graphs) -> None:
