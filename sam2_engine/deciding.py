@@ -296,7 +296,7 @@ class FrameDecider:
         entry = before or min(track.bank, key=lambda known: abs(known.frame - frame))
         if entry.window is None:
             return Window.whole(self.frames.size)
-        return self.rule.follow(entry.window, (entry.logits[0, 0] > 0).cpu().numpy())
+        return self.rule.follow(entry.window, (entry.logits[0, 0] > 0).cpu().numpy(), self.frames.size)
 
     def settle(self, track: Track, *, corrections_stay: bool) -> None:
         """Turn the answers to prompts into memories; `corrections_stay` as in `Session`."""

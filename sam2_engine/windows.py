@@ -66,13 +66,14 @@ class WindowRule:
         side = self.width * max(place.width * width, place.height * height)
         return Window.square(x, y, max(side, self.smallest))
 
-    def follow(self, window: Window, cells: Mask) -> Window:
+    def follow(self, window: Window, cells: Mask, size: tuple[int, int]) -> Window:
         """The window for the next frame.
 
         Parameters
         ----------
         window : of this frame
         cells : [s, s] where the object is in it; the window stays where there is none
+        size : (height, width) of the frame, which no object is larger than
         """
         place = place_of(cells)
         if place is None:
@@ -80,8 +81,9 @@ class WindowRule:
         x, y = window.x0 + place.x * window.width, window.y0 + place.y * window.height
         wanted = self.width * max(place.width * window.width, place.height * window.height)
         now = max(window.width, window.height)
-        side = min(max(wanted, now / self.change), now * self.change)
-        return Window.square(x, y, max(side, self.smallest))
+        # Masks that fill whatever they are shown in would make it grow for ever.
+        side = min(max(wanted, now / self.change), now * self.change, self.width * max(size))
+        return Window.square(min(max(x, 0.0), size[1]), min(max(y, 0.0), size[0]), max(side, self.smallest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,13 +133,23 @@ def test_windows_hold_all_positive_clicks() -> None:
 def test_a_window_follows_its_object_and_changes_size_slowly() -> None:
     rule, cells = WindowRule(change=1.25), np.zeros((32, 32), np.bool_)
     cells[0:4, 24:28] = True  # small and in the upper right corner
-    following = rule.follow(Window(100, 100, 64, 64), cells)
+    following = rule.follow(Window(100, 100, 64, 64), cells, (300, 300))
     assert following.width == round(64 / 1.25)
     assert following.middle == pytest.approx((100 + 52, 100 + 4), abs=1)
 
 
 def test_a_window_stays_where_its_object_is_gone() -> None:
-    assert WindowRule().follow(Window(3, 4, 50, 50), np.zeros((8, 8), np.bool_)) == Window(3, 4, 50, 50)
+    assert WindowRule().follow(Window(3, 4, 50, 50), np.zeros((8, 8), np.bool_), (60, 60)) == Window(3, 4, 50, 50)
+
+
+def test_a_window_that_is_always_filled_does_not_grow_or_wander_for_ever() -> None:
+    rule, window = WindowRule(), Window(0, 0, 40, 40)
+    cells = np.ones((16, 16), np.bool_)
+    cells[:, :4] = False  # its middle lies to the right of the window's
+    for _ in range(40):
+        window = rule.follow(window, cells, (60, 80))
+    assert window.width == round(rule.width * 80)
+    assert window.middle[0] <= 80
 
 
 def test_an_empty_mask_has_no_place_and_no_window() -> None:
