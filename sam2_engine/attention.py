@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import os
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import SettingError, ShapeError
-from .kernels import call, library
+from .kernels import call, library, thread_pool
 
-__all__ = ["NONE", "attend", "attend_twin", "instructions", "is_quick"]
+__all__ = [
+    "NONE",
+    "attend",
+    "attend_twin",
+    "attend_windows",
+    "attend_windows_twin",
+    "instructions",
+    "is_quick",
+    "is_quick_in_windows",
+]
 
 NONE, AVX2, AVX512, AVX512_BF16, AMX_BF16, AMX_SPLIT = range(6)
 """Instructions of the kernel, from the plainest on; as in csrc/include/attention.h."""
@@ -35,11 +43,6 @@ LIMIT = "SAM2_INSTRUCTIONS"
 FEWEST_QUERIES = 16
 """Queries below which PyTorch is quicker: the kernel works on blocks of 16 or 32."""
 
-NOT_LOADED_YET_IS_AN_ERROR = getattr(os, "RTLD_NOLOAD", 0) | getattr(os, "RTLD_NOW", 0)
-"""A second runtime beside PyTorch's would be worse than none."""
-
-logger = logging.getLogger(__name__)
-
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1}
 _LIMITS = {"none": NONE, "avx2": AVX2, "avx512": AVX512, "avx512_bf16": AVX512_BF16, "": AMX_SPLIT}
 
@@ -50,7 +53,12 @@ class _Rows(ctypes.Structure):
         ("batch", ctypes.c_int64),
         ("head", ctypes.c_int64),
         ("row", ctypes.c_int64),
+        ("line", ctypes.c_int64),
     )
+
+
+class _Windows(ctypes.Structure):
+    _fields_ = (("side", ctypes.c_int64), ("height", ctypes.c_int64), ("width", ctypes.c_int64))
 
 
 class _Problem(ctypes.Structure):
@@ -59,7 +67,8 @@ class _Problem(ctypes.Structure):
     _fields_ = (
         *((name, _Rows) for name in ("queries", "keys", "values", "out")),
         *((name, ctypes.c_int64) for name in ("batch", "heads", "query_count", "key_count", "dim", "value_dim")),
-        ("key_counts", ctypes.c_void_p),
+        *((name, _Windows) for name in ("query_windows", "key_windows")),
+        *((name, ctypes.c_void_p) for name in ("padding_key", "padding_value", "key_counts")),
         ("scale", ctypes.c_float),
         *((name, ctypes.c_int32) for name in ("format", "threads", "instructions")),
         ("parallel", ctypes.c_void_p),
@@ -144,33 +153,147 @@ def attend(
     out = queries.new_empty(batch, count, heads, values.shape[3]).transpose(1, 2)
     counts = None if key_counts is None else key_counts.to(torch.int64).contiguous()
     problem = _Problem(
-        *(_Rows(part.data_ptr(), *part.stride()[:3]) for part in (*parts, out)),
+        *(_Rows(part.data_ptr(), *part.stride()[:3], 0) for part in (*parts, out)),
         *(batch, heads, count, keys.shape[2], channels, values.shape[3]),
+        *(_Windows(), _Windows(), None, None),
         None if counts is None else counts.data_ptr(),
-        channels**-0.5,
-        _FORMATS[queries.dtype],
-        threads or torch.get_num_threads(),
-        instructions(queries.dtype) if most is None else most,
-        _pool(),
+        *_how(queries, channels, most, threads),
     )
     call(kernels, "sam2_attention_cpu", ctypes.byref(problem))
     return out
 
 
-@functools.cache
-def _pool() -> int | None:
-    """Address of ``GOMP_parallel`` in the OpenMP runtime that PyTorch uses; None where it has another or none.
+def _how(queries: Tensor, channels: int, most: int | None, threads: int | None) -> tuple[Any, ...]:
+    """The last fields of a problem, from the scale on."""
+    return (
+        channels**-0.5,
+        _FORMATS[queries.dtype],
+        threads or torch.get_num_threads(),
+        instructions(queries.dtype) if most is None else most,
+        thread_pool(),
+    )
 
-    Threads of the kernel's own would wait for PyTorch's, which keep their cores for milliseconds after each operation.
+
+def is_quick_in_windows(grid: Tensor, side: int, *, halve: bool = False) -> bool:
+    """Whether the kernel can attend in windows of a grid ``[B, H, W, …]``, as `is_quick`.
+
+    Where queries are halved, H, W and side must be even.
     """
-    folder = Path(torch.__file__).parent
-    for path in sorted([*folder.parent.glob("torch.libs/libgomp*"), *folder.glob("lib/libgomp*")]):
-        try:
-            runtime = ctypes.CDLL(str(path), mode=NOT_LOADED_YET_IS_AN_ERROR)
-            return ctypes.cast(runtime.GOMP_parallel, ctypes.c_void_p).value
-        except (OSError, AttributeError) as error:
-            logger.debug("attention starts threads of its own: %s", error)
-    return None
+    return (
+        grid.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and instructions(grid.dtype) != NONE
+        and not (halve and any(size % 2 for size in (*grid.shape[1:3], side)))
+    )
+
+
+def attend_windows(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    side: int,
+    padding: tuple[Tensor, Tensor],
+    *,
+    most: int | None = None,
+    threads: int | None = None,
+) -> Tensor:
+    """Softmax attention inside the windows of a grid, which are read and written where they lie.
+
+    Windows at the bottom and at the right may reach beyond the grid; there, keys and values are `padding`.
+
+    Parameters
+    ----------
+    queries : [B, h, w, heads, C] float32 or bfloat16, C even; the grid of the keys, or one of half the height and width
+    keys, values : [B, H, W, heads, C]
+    side : of a window, on the grid of the keys; where queries are on half of it, their windows have half this side
+    padding : key [heads, C] and value [heads, C]
+    most : instructions at most
+    threads : at most; PyTorch's number without it
+
+    Returns
+    -------
+    [B, h, w, heads, C]
+
+    Raises
+    ------
+    ShapeError
+        Shapes or number formats do not go together.
+    RuntimeError
+        The kernel was not built, or not for this processor; ask `is_quick_in_windows` first.
+    """
+    own_side = _side_of_queries(queries, keys, values, side, padding)
+    formats = {part.dtype for part in (queries, keys, values, *padding)}
+    if len(formats) > 1 or queries.dtype not in _FORMATS:
+        raise ShapeError(f"attention wants all in float32 or all in bfloat16; got {', '.join(map(str, formats))}")
+    kernels = library("cpu")
+    if kernels is None:
+        raise RuntimeError("the kernels were not built; ask is_quick_in_windows(...) first, or use the twin")
+    heads, channels = queries.shape[3:]
+    out = queries.new_empty(queries.shape)
+    parts = [part if part.stride(-1) == 1 else part.contiguous() for part in (queries, keys, values)]
+    beyond = [part.contiguous() for part in padding]
+    height, width = keys.shape[1:3]
+    windows = len(keys) * -(-height // side) * -(-width // side)
+    problem = _Problem(
+        *(_Rows(x.data_ptr(), x.stride(0), x.stride(3), x.stride(2), x.stride(1)) for x in (*parts, out)),
+        *(windows, heads, own_side**2, side**2, channels, channels),
+        *(_Windows(own_side, *queries.shape[1:3]), _Windows(side, height, width)),
+        *(part.data_ptr() for part in beyond),
+        None,
+        *_how(queries, channels, most, threads),
+    )
+    call(kernels, "sam2_attention_cpu", ctypes.byref(problem))
+    return out
+
+
+def attend_windows_twin(
+    queries: Tensor, keys: Tensor, values: Tensor, side: int, padding: tuple[Tensor, Tensor]
+) -> Tensor:
+    """What `attend_windows` gives, by PyTorch."""
+    own_side = _side_of_queries(queries, keys, values, side, padding)
+    rows = [
+        _cut(queries, own_side, torch.zeros_like(padding[0])),
+        *(_cut(part, side, row) for part, row in zip((keys, values), padding, strict=True)),
+    ]
+    attended = attend_twin(*rows).transpose(1, 2)  # [windows, own_side², heads, C]
+    lines, columns = (-(-size // side) for size in keys.shape[1:3])
+    placed = attended.reshape(len(keys), lines, columns, own_side, own_side, *attended.shape[2:]).transpose(2, 3)
+    grid = placed.reshape(len(keys), lines * own_side, columns * own_side, *attended.shape[2:])
+    return grid[:, : queries.shape[1], : queries.shape[2]]
+
+
+def _cut(grid: Tensor, side: int, row: Tensor) -> Tensor:
+    """``[B, H, W, heads, C]`` as windows, ``[windows, heads, side², C]``, with `row` beyond the grid."""
+    batch, height, width, heads, channels = grid.shape
+    lines, columns = -(-height // side), -(-width // side)
+    padded = row.expand(batch, lines * side, columns * side, heads, channels).clone()
+    padded[:, :height, :width] = grid
+    windows = padded.reshape(batch, lines, side, columns, side, heads, channels).transpose(2, 3)
+    return windows.reshape(-1, side * side, heads, channels).transpose(1, 2)
+
+
+def _side_of_queries(queries: Tensor, keys: Tensor, values: Tensor, side: int, padding: tuple[Tensor, Tensor]) -> int:
+    """Of their windows; checks what `attend_windows` takes."""
+    shapes = f"queries {tuple(queries.shape)}, keys {tuple(keys.shape)}, values {tuple(values.shape)}"
+    if queries.ndim != 5 or keys.shape != values.shape or side < 1:
+        raise ShapeError(
+            f"windows want [B, h, w, heads, C], twice [B, H, W, heads, C], and a side; got {shapes}, {side}"
+        )
+    whole, halved = keys.shape[1:3], tuple(size // 2 for size in keys.shape[1:3])
+    is_half = queries.shape[1:3] == halved and whole != halved
+    if is_half and any(size % 2 for size in (*whole, side)):
+        raise ShapeError(f"queries on half of a grid want an even grid and an even side; got {shapes}, side {side}")
+    fits = (queries.shape[0], *queries.shape[3:]) == (keys.shape[0], *keys.shape[3:]) and (
+        is_half or queries.shape[1:3] == whole
+    )
+    if not fits or queries.shape[4] % 2:
+        raise ShapeError(f"windows want equal B, heads and even C, queries on the whole or half the grid; got {shapes}")
+    if any(part.shape != keys.shape[3:] for part in padding):
+        raise ShapeError(
+            f"padding is a key and a value {tuple(keys.shape[3:])}; got {[tuple(part.shape) for part in padding]}"
+        )
+    return side // 2 if is_half else side
 
 
 def attend_twin(queries: Tensor, keys: Tensor, values: Tensor, key_counts: Tensor | None = None) -> Tensor:

@@ -205,7 +205,10 @@ class Resize:
         import torch.nn.functional as F
 
         seen = self.seen
-        planes = F.interpolate(logits.float(), size=(seen.height, seen.width), mode="bilinear", align_corners=False)
+        # As planes of one channel, for which PyTorch is more than twice as quick on the CPU.
+        planes = logits.float().flatten(0, 1)[:, None]  # [B * M, 1, s, s]
+        planes = F.interpolate(planes, size=(seen.height, seen.width), mode="bilinear", align_corners=False)
+        planes = planes.reshape(*logits.shape[:2], seen.height, seen.width)
         if self.window is None:
             return planes, 0, 0
         rows, columns, ((above, _), (left, _)) = seen._inside(self.size)

@@ -9,16 +9,20 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["KernelBuild", "build_info", "call", "library"]
+__all__ = ["KernelBuild", "build_info", "call", "library", "thread_pool"]
+
+NOT_LOADED_YET_IS_AN_ERROR = getattr(os, "RTLD_NOLOAD", 0) | getattr(os, "RTLD_NOW", 0)
+"""A second runtime beside PyTorch's would be worse than none."""
 
 logger = logging.getLogger(__name__)
 
-_KERNELS_VERSION = 3  # SAM2_KERNELS_VERSION in csrc/include/kernels.h
+_KERNELS_VERSION = 4  # SAM2_KERNELS_VERSION in csrc/include/kernels.h
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")  # as in csrc/build_kernels.py
 
 _POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
@@ -32,6 +36,8 @@ _ARGUMENTS = {
     "sam2_attention_cpu": [_POINTER],
     "sam2_quantise_cpu": [_POINTER, _INT64, ctypes.c_int32, *[_POINTER] * 3],
     "sam2_attention_instructions_cpu": [ctypes.c_int32],
+    "sam2_add_norm_cpu": [_POINTER],
+    "sam2_halve_cpu": [_POINTER],
 }
 
 
@@ -47,7 +53,7 @@ class KernelBuild:
 
     cpu: Path | None
     cuda: Path | None
-    ops: tuple[str, ...] = ("components", "cleanup_masks", "attention")
+    ops: tuple[str, ...] = ("components", "cleanup_masks", "attention", "add_norm", "halve")
 
     def __str__(self) -> str:
         state = {True: "compiled", False: "not built, the plain twin is used"}
@@ -109,3 +115,21 @@ def call(opened: ctypes.CDLL, function: str, *arguments: object) -> None:
     if status != 0:
         reason = opened.sam2_kernels_message(status).decode()
         raise RuntimeError(f"{function} failed: {reason} (status {status})")
+
+
+@functools.cache
+def thread_pool() -> int | None:
+    """Address of ``GOMP_parallel`` in the OpenMP runtime that PyTorch uses; None where it has another or none.
+
+    Threads of a kernel's own would wait for PyTorch's, which keep their cores for milliseconds after each operation.
+    """
+    import torch
+
+    folder = Path(torch.__file__).parent
+    for path in sorted([*folder.parent.glob("torch.libs/libgomp*"), *folder.glob("lib/libgomp*")]):
+        try:
+            runtime = ctypes.CDLL(str(path), mode=NOT_LOADED_YET_IS_AN_ERROR)
+            return ctypes.cast(runtime.GOMP_parallel, ctypes.c_void_p).value
+        except (OSError, AttributeError) as error:
+            logger.debug("kernels start threads of their own: %s", error)
+    return None

@@ -21,7 +21,6 @@ namespace {  // of each file its own: none may use what was compiled for another
 
 constexpr float LOWEST = -1e30f;         // stands for minus infinity where differences are formed
 constexpr float LOG2_E = 1.4426950408889634f;
-constexpr int64_t KEYS_AT_ONCE = 192;    // scores of a block of queries: they stay in the first cache, or near it
 constexpr int64_t CHUNK_BYTES = 400000;  // keys and values that stay in the second cache while all blocks of queries pass
 
 struct Freed {
@@ -37,11 +36,45 @@ std::unique_ptr<T[], Freed> aligned(int64_t count) {
     return std::unique_ptr<T[], Freed>(static_cast<T *>(p));
 }
 
+// The rows of one problem and head: `row` apart, or those of a window, from left to right and from top to bottom.
+template <class Number>
+struct Rows {
+    Number *start = nullptr;
+    int64_t row = 0, count = 0;       // of rows, without those beyond a grid
+    int64_t line = 0, across = 0;     // of a window: distance of its lines, and rows of one
+    const Number *beyond = nullptr;   // what rows beyond the grid are
+
+    Rows(const sam2_rows &rows, int64_t batch, int64_t head, int64_t count) : row(rows.row), count(count) {
+        // Without any number there may be no address either, from which no other may be reckoned.
+        if (rows.data != nullptr) start = static_cast<Number *>(rows.data) + batch * rows.batch + head * rows.head;
+    }
+
+    Rows(const sam2_rows &rows, const sam2_windows &windows, int64_t batch, int64_t head) : row(rows.row), line(rows.line) {
+        const int64_t columns = (windows.width + windows.side - 1) / windows.side;
+        const int64_t lines = (windows.height + windows.side - 1) / windows.side;
+        const int64_t left = batch % columns * windows.side, top = batch / columns % lines * windows.side;
+        across = std::min(windows.side, windows.width - left);
+        count = across * std::min(windows.side, windows.height - top);
+        start = static_cast<Number *>(rows.data) + batch / (columns * lines) * rows.batch + head * rows.head;
+        start += top * line + left * row;
+    }
+
+    Number *at(int64_t index) const {
+        if (across == 0) return start + index * row;
+        const auto y = static_cast<uint32_t>(index) / static_cast<uint32_t>(across);  // half as long as with 64 bits
+        return start + y * line + (index - y * across) * row;
+    }
+
+    const Number *or_beyond(int64_t index) const { return index < count ? at(index) : beyond; }
+};
+
 // The running softmax of blocks of queries of one head, two vectors wide; what multiplies is derived from it.
 template <class V>
 class Softmax {
   public:
+    using Number = typename V::Number;  // of the inputs
     static constexpr int64_t LANES = V::LANES, BLOCK = 2 * LANES;
+    static constexpr int64_t KEYS_AT_ONCE = V::KEYS_AT_ONCE;  // their scores stay in the first cache, or near it
 
     // As if no key had been seen.
     void start(int64_t b) {
@@ -51,15 +84,15 @@ class Softmax {
     }
 
     // Sums over totals, turned back, to where they belong.
-    void write(int64_t batch, int64_t head, int64_t block, int64_t b) {
+    void write(const Rows<Number> &out, int64_t block, int64_t b) {
         const float *total = totals.get() + b * BLOCK;
-        Number *out = static_cast<Number *>(p.out.data) + batch * p.out.batch + head * p.out.head;
         for (int64_t half = 0; half < BLOCK; half += LANES) {
             const Wide inverse = V::inverse(V::load(total + half));  // 0 where there was no key
-            const int64_t first = block * BLOCK + half, rows = std::min(LANES, p.query_count - first);
+            const int64_t first = block * BLOCK + half, rows = std::min(LANES, out.count - first);
+            Number *to[LANES];
+            for (int64_t i = 0; i < rows; ++i) to[i] = out.at(first + i);
             for (int64_t d = 0; d < p.value_dim && rows > 0; d += LANES)
-                V::turn_back(sum(b) + d * BLOCK + half, BLOCK, std::min(LANES, p.value_dim - d), inverse,
-                             out + first * p.out.row + d, p.out.row, rows);
+                V::turn_back(sum(b) + d * BLOCK + half, BLOCK, std::min(LANES, p.value_dim - d), inverse, to, d, rows);
         }
     }
 
@@ -72,7 +105,6 @@ class Softmax {
     }
 
   protected:
-    using Number = typename V::Number;  // of the inputs
     using Word = typename V::Word;      // what is multiplied at a time: one float, or a pair of bfloat16
     using Wide = typename V::Wide;
 
@@ -124,7 +156,7 @@ class Walk : public Softmax<V> {
     static constexpr int64_t ROWS = V::ROWS, PAIR = sizeof(Word) / sizeof(Number);
 
   public:
-    using Base::BLOCK, Base::LANES, Base::chunk;
+    using Base::BLOCK, Base::KEYS_AT_ONCE, Base::LANES, Base::chunk;
 
     Walk(const sam2_attention &problem, int64_t blocks)
         : Base(problem, blocks, problem.value_dim, KEYS_AT_ONCE / PAIR),
@@ -134,12 +166,11 @@ class Walk : public Softmax<V> {
           near_values(aligned<Word>(chunk() / PAIR * p.value_dim)) {}
 
     // [BLOCK, dim] -> [words, BLOCK]; rows beyond the last repeat it.
-    void turn_queries(const Number *q, int64_t block, int64_t b) {
+    void turn_queries(const Rows<const Number> &q, int64_t block, int64_t b) {
         Word *out = queries.get() + b * words * BLOCK;
         for (int64_t half = 0; half < BLOCK; half += LANES) {
             const Number *rows[LANES];
-            for (int64_t i = 0; i < LANES; ++i)
-                rows[i] = q + std::min(block * BLOCK + half + i, p.query_count - 1) * p.queries.row;
+            for (int64_t i = 0; i < LANES; ++i) rows[i] = q.at(std::min(block * BLOCK + half + i, q.count - 1));
             for (int64_t w = 0; w < words; w += LANES) {
                 Word tile[LANES * LANES];
                 const int64_t count = std::min(LANES, words - w);
@@ -151,14 +182,12 @@ class Walk : public Softmax<V> {
 
     // Keys and values of a chunk close together: where they lie, they may be thousands of bytes apart and fight for the same
     // lines of the cache. Values of bfloat16 are paired by key on the way; an odd last key pairs with zeros.
-    void fetch(const Number *k, const Number *v, int64_t from, int64_t until) {
+    void fetch(const Rows<const Number> &k, const Rows<const Number> &v, int64_t from, int64_t until) {
         for (int64_t key = from; key < until; ++key)
-            std::copy_n(k + key * p.keys.row, p.dim, near_keys.get() + (key - from) * p.dim);
-        for (int64_t key = from; key < until; key += PAIR) {
-            const Number *first = v + key * p.values.row;
-            V::pair(first, key + 1 < until ? first + p.values.row : nullptr, p.value_dim,
+            std::copy_n(k.or_beyond(key), p.dim, near_keys.get() + (key - from) * p.dim);
+        for (int64_t key = from; key < until; key += PAIR)
+            V::pair(v.or_beyond(key), key + 1 < until ? v.or_beyond(key + 1) : nullptr, p.value_dim,
                     near_values.get() + (key - from) / PAIR * p.value_dim);
-        }
     }
 
     // `count` keys, the first of which is the `key`th of the chunk.
@@ -250,31 +279,53 @@ class Walk : public Softmax<V> {
     std::unique_ptr<Word[], Freed> near_values;
 };
 
+// Where one problem and head lies.
 template <class Number>
-const Number *start_of(const sam2_rows &rows, int64_t batch, int64_t head) {
-    // Without any number there may be no address either, from which no other may be reckoned.
-    return rows.data == nullptr ? nullptr : static_cast<const Number *>(rows.data) + batch * rows.batch + head * rows.head;
-}
+struct Head {
+    Rows<const Number> queries, keys, values;
+    Rows<Number> out;
+    int64_t key_count;
+
+    static Head of(const sam2_attention &p, int64_t batch, int64_t head) {
+        if (p.key_windows.side > 0) return in_window(p, batch, head);
+        const int64_t keys = p.key_counts == nullptr ? p.key_count : std::min(p.key_counts[batch], p.key_count);
+        return {{p.queries, batch, head, p.query_count}, {p.keys, batch, head, keys}, {p.values, batch, head, keys},
+                {p.out, batch, head, p.query_count}, keys};
+    }
+
+  private:
+    static Head in_window(const sam2_attention &p, int64_t batch, int64_t head) {
+        Head h{{p.queries, p.query_windows, batch, head}, {p.keys, p.key_windows, batch, head},
+               {p.values, p.key_windows, batch, head}, {p.out, p.query_windows, batch, head}, p.key_count};
+        if (p.padding_key == nullptr) {
+            h.key_count = h.keys.count;
+        } else {
+            h.keys.beyond = static_cast<const Number *>(p.padding_key) + head * p.dim;
+            h.values.beyond = static_cast<const Number *>(p.padding_value) + head * p.value_dim;
+        }
+        return h;
+    }
+};
 
 // Some blocks of one head: every chunk of keys is fetched once for all of them.
 template <class Number, class AnyWalk>
-void attend_head(AnyWalk &walk, const sam2_attention &p, int64_t batch, int64_t head, int64_t first_block, int64_t blocks) {
-    const auto *q = start_of<Number>(p.queries, batch, head), *k = start_of<Number>(p.keys, batch, head),
-               *v = start_of<Number>(p.values, batch, head);
-    const int64_t key_count = p.key_counts == nullptr ? p.key_count : std::min(p.key_counts[batch], p.key_count);
+void attend_head(AnyWalk &walk, const Head<Number> &head, int64_t first_block, int64_t blocks) {
+    const int64_t all_blocks = (head.queries.count + AnyWalk::BLOCK - 1) / AnyWalk::BLOCK;
+    blocks = std::min(blocks, all_blocks - first_block);
+    if (blocks <= 0) return;  // all of them are beyond the grid
     for (int64_t b = 0; b < blocks; ++b) {
-        walk.turn_queries(q, first_block + b, b);
+        walk.turn_queries(head.queries, first_block + b, b);
         walk.start(b);
     }
     const int64_t chunk = walk.chunk();
-    for (int64_t from = 0; from < key_count; from += chunk) {
-        const int64_t until = std::min(key_count, from + chunk);
-        walk.fetch(k, v, from, until);
+    for (int64_t from = 0; from < head.key_count; from += chunk) {
+        const int64_t until = std::min(head.key_count, from + chunk);
+        walk.fetch(head.keys, head.values, from, until);
         for (int64_t b = 0; b < blocks; ++b)
-            for (int64_t key = from; key < until; key += KEYS_AT_ONCE)
-                walk.attend(b, key - from, std::min(KEYS_AT_ONCE, until - key));
+            for (int64_t key = from; key < until; key += AnyWalk::KEYS_AT_ONCE)
+                walk.attend(b, key - from, std::min(AnyWalk::KEYS_AT_ONCE, until - key));
     }
-    for (int64_t b = 0; b < blocks; ++b) walk.write(batch, head, first_block + b, b);
+    for (int64_t b = 0; b < blocks; ++b) walk.write(head.out, first_block + b, b);
 }
 
 // Blocks `first` to `last` of all batches and heads, in this thread.
@@ -284,7 +335,7 @@ void attend_blocks(const sam2_attention &problem, int64_t first, int64_t last) {
     AnyWalk walk(problem, std::min(a_head, last - first));
     while (first < last) {
         const int64_t head = first / a_head, block = first % a_head, count = std::min(a_head - block, last - first);
-        attend_head<Number>(walk, problem, head / problem.heads, head % problem.heads, block, count);
+        attend_head(walk, Head<Number>::of(problem, head / problem.heads, head % problem.heads), block, count);
         first += count;
     }
 }

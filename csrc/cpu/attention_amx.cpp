@@ -62,6 +62,7 @@ class Tiles {
 
 // What the two number formats share.
 struct Tiled : Avx512 {
+    static constexpr int64_t KEYS_AT_ONCE = 192;
     using Word = uint32_t;
 
     // (even, odd) of two sets of 16 float32, rounded to bfloat16, the even one in the lower half of each word.
@@ -104,12 +105,12 @@ struct Bfloat16 : Tiled {
         });
     }
 
-    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, uint16_t *out, int64_t row,
+    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, uint16_t *const *out, int64_t d,
                           int64_t rows) {
         Wide r[16];
         turn_sums(sum, stride, count, inverse, r);
         for (int64_t i = 0; i < rows; ++i)
-            _mm256_mask_storeu_epi16(out + i * row, mask(count), (__m256i)_mm512_cvtneps_pbh(r[i]));
+            _mm256_mask_storeu_epi16(out[i] + d, mask(count), (__m256i)_mm512_cvtneps_pbh(r[i]));
     }
 };
 
@@ -134,10 +135,11 @@ struct Split : Tiled {
         });
     }
 
-    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, float *out, int64_t row, int64_t rows) {
+    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, float *const *out, int64_t d,
+                          int64_t rows) {
         Wide r[16];
         turn_sums(sum, stride, count, inverse, r);
-        for (int64_t i = 0; i < rows; ++i) _mm512_mask_storeu_ps(out + i * row, mask(count), r[i]);
+        for (int64_t i = 0; i < rows; ++i) _mm512_mask_storeu_ps(out[i] + d, mask(count), r[i]);
     }
 
   private:
@@ -152,7 +154,7 @@ class TileWalk : public Softmax<V> {
     using Base::p, Base::scores, Base::sum, Base::value_rows, Base::weights, Base::weigh;
 
   public:
-    using Base::BLOCK, Base::LANES, Base::chunk;
+    using Base::BLOCK, Base::KEYS_AT_ONCE, Base::LANES, Base::chunk;
 
     TileWalk(const sam2_attention &problem, int64_t blocks)
         : Base(problem, blocks, padded(problem.value_dim), V::PARTS * KEYS_AT_ONCE / 2),
@@ -164,14 +166,14 @@ class TileWalk : public Softmax<V> {
           near_values(aligned<uint32_t>(V::PARTS * values_of_part)) {}
 
     // [BLOCK, dim] -> [parts, words, BLOCK]; rows beyond the last repeat it.
-    void turn_queries(const Number *q, int64_t block, int64_t b) {
+    void turn_queries(const Rows<const Number> &q, int64_t block, int64_t b) {
         uint32_t *out = queries.get() + b * queries_of_block();
         for (int64_t half = 0; half < BLOCK; half += LANES)
             for (int64_t step = 0; step < steps; ++step) {
                 __m512i rows[SIDE][V::PARTS];
                 for (int64_t i = 0; i < SIDE; ++i) {
-                    const int64_t row = std::min(block * BLOCK + half + i, p.query_count - 1);
-                    V::fetch(q + row * p.queries.row + step * DEPTH, p.dim - step * DEPTH, rows[i]);
+                    const Number *row = q.at(std::min(block * BLOCK + half + i, q.count - 1));
+                    V::fetch(row + step * DEPTH, p.dim - step * DEPTH, rows[i]);
                 }
                 for (int part = 0; part < V::PARTS; ++part)
                     turn_tile(rows, part, out + ((part * steps + step) * SIDE) * BLOCK + half, BLOCK);
@@ -179,12 +181,12 @@ class TileWalk : public Softmax<V> {
     }
 
     // Keys and values of a chunk as tiles, one behind the other; keys beyond the last, up to whole pairs of tiles, are zeros.
-    void fetch(const Number *k, const Number *v, int64_t from, int64_t until) {
+    void fetch(const Rows<const Number> &k, const Rows<const Number> &v, int64_t from, int64_t until) {
         const int64_t end = from + padded(until - from);
         for (int64_t key = from; key < end; ++key) {
             for (int64_t step = 0; step < steps; ++step) {
                 __m512i parts[V::PARTS] = {};
-                if (key < until) V::fetch(k + key * p.keys.row + step * DEPTH, p.dim - step * DEPTH, parts);
+                if (key < until) V::fetch(k.or_beyond(key) + step * DEPTH, p.dim - step * DEPTH, parts);
                 uint32_t *out = key_tiles(0, key - from) + step * TILE + (key - from) % SIDE * SIDE;
                 for (int part = 0; part < V::PARTS; ++part) _mm512_store_si512(out + part * keys_of_part, parts[part]);
             }
@@ -228,16 +230,16 @@ class TileWalk : public Softmax<V> {
     }
 
     // 32 numbers of the values of 32 keys -> two tiles with a row for each number. Pairs of keys become words on the way.
-    void turn_values(const Number *v, int64_t key, int64_t until, int64_t d, int64_t near) {
+    void turn_values(const Rows<const Number> &v, int64_t key, int64_t until, int64_t d, int64_t near) {
         const __m512i lower = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,  //
                                                39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
         const __m512i upper = _mm512_add_epi16(lower, _mm512_set1_epi16(16));
         __m512i first[SIDE][V::PARTS], second[SIDE][V::PARTS];
         for (int64_t i = 0; i < SIDE; ++i) {
             __m512i even[V::PARTS] = {}, odd[V::PARTS] = {};
-            const Number *row = v + (key + 2 * i) * p.values.row + d;
-            if (key + 2 * i < until) V::fetch(row, p.value_dim - d, even);
-            if (key + 2 * i + 1 < until) V::fetch(row + p.values.row, p.value_dim - d, odd);
+            const int64_t pair = key + 2 * i;
+            if (pair < until) V::fetch(v.or_beyond(pair) + d, p.value_dim - d, even);
+            if (pair + 1 < until) V::fetch(v.or_beyond(pair + 1) + d, p.value_dim - d, odd);
             for (int part = 0; part < V::PARTS; ++part) {
                 first[i][part] = _mm512_permutex2var_epi16(even[part], lower, odd[part]);
                 second[i][part] = _mm512_permutex2var_epi16(even[part], upper, odd[part]);

@@ -64,11 +64,11 @@ bool agree(sam2::Attend one, sam2::Attend other, int32_t format, float tolerance
     Number queries[QUERIES * DIM], keys[KEYS * DIM], values[KEYS * VALUE_DIM], out[2][QUERIES * VALUE_DIM] = {};
     fill(queries, QUERIES * DIM, 1), fill(keys, KEYS * DIM, 2), fill(values, KEYS * VALUE_DIM, 3);
     sam2_attention p{};
-    p.queries = {queries, 0, 0, DIM}, p.keys = {keys, 0, 0, DIM}, p.values = {values, 0, 0, VALUE_DIM};
+    p.queries = {queries, 0, 0, DIM, 0}, p.keys = {keys, 0, 0, DIM, 0}, p.values = {values, 0, 0, VALUE_DIM, 0};
     p.batch = p.heads = 1, p.query_count = QUERIES, p.key_count = KEYS, p.dim = DIM, p.value_dim = VALUE_DIM;
     p.scale = 0.3f, p.format = format;
-    p.out = {out[0], 0, 0, VALUE_DIM}, one(p, 0, 2);
-    p.out = {out[1], 0, 0, VALUE_DIM}, other(p, 0, 2);
+    p.out = {out[0], 0, 0, VALUE_DIM, 0}, one(p, 0, 2);
+    p.out = {out[1], 0, 0, VALUE_DIM, 0}, other(p, 0, 2);
     for (int64_t i = 0; i < QUERIES * VALUE_DIM; ++i)
         if (!(std::fabs(value_of(out[0][i]) - value_of(out[1][i])) <= tolerance)) return false;
     return true;

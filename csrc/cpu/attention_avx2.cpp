@@ -24,7 +24,7 @@ struct Float32 {
     using Number = float;
     using Word = float;
     using Wide = __m256;
-    static constexpr int64_t LANES = 8, ROWS = 6;
+    static constexpr int64_t LANES = 8, ROWS = 6, KEYS_AT_ONCE = 192;
 
     static Wide zero() { return _mm256_setzero_ps(); }
     static Wide load(const float *p) { return _mm256_loadu_ps(p); }
@@ -80,11 +80,12 @@ struct Float32 {
         return sum;
     }
 
-    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, float *out, int64_t row, int64_t rows) {
+    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, float *const *out, int64_t d,
+                          int64_t rows) {
         Wide r[8];
         for (int64_t i = 0; i < 8; ++i) r[i] = i < count ? times(load(sum + i * stride), inverse) : zero();
         turn8(r);
-        for (int64_t i = 0; i < rows; ++i) _mm256_maskstore_ps(out + i * row, mask(count), r[i]);
+        for (int64_t i = 0; i < rows; ++i) _mm256_maskstore_ps(out[i] + d, mask(count), r[i]);
     }
 
   private:

@@ -58,10 +58,11 @@ struct Float32 : Avx512 {
         return plus(even, odd);
     }
 
-    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, float *out, int64_t row, int64_t rows) {
+    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, float *const *out, int64_t d,
+                          int64_t rows) {
         Wide r[16];
         turn_sums(sum, stride, count, inverse, r);
-        for (int64_t i = 0; i < rows; ++i) _mm512_mask_storeu_ps(out + i * row, mask(count), r[i]);
+        for (int64_t i = 0; i < rows; ++i) _mm512_mask_storeu_ps(out[i] + d, mask(count), r[i]);
     }
 };
 

@@ -14,7 +14,7 @@ namespace {
 
 struct Avx512 {
     using Wide = __m512;
-    static constexpr int64_t LANES = 16, ROWS = 8;
+    static constexpr int64_t LANES = 16, ROWS = 8, KEYS_AT_ONCE = 64;
 
     static Wide zero() { return _mm512_setzero_ps(); }
     static Wide load(const float *p) { return _mm512_loadu_ps(p); }

@@ -66,12 +66,12 @@ struct Bfloat16 : Avx512 {
         return plus(even, odd);
     }
 
-    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, uint16_t *out, int64_t row,
+    static void turn_back(const float *sum, int64_t stride, int64_t count, Wide inverse, uint16_t *const *out, int64_t d,
                           int64_t rows) {
         Wide r[16];
         turn_sums(sum, stride, count, inverse, r);
         for (int64_t i = 0; i < rows; ++i)
-            _mm256_mask_storeu_epi16(out + i * row, mask(count), (__m256i)_mm512_cvtneps_pbh(r[i]));
+            _mm256_mask_storeu_epi16(out[i] + d, mask(count), (__m256i)_mm512_cvtneps_pbh(r[i]));
     }
 
   private:

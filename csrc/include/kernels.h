@@ -16,7 +16,7 @@
 #endif
 
 /* Raised with every change of a declaration in this folder; sam2_engine/ops.py refuses a library of another version. */
-#define SAM2_KERNELS_VERSION 3
+#define SAM2_KERNELS_VERSION 4
 
 enum {
     SAM2_OK = 0,
@@ -25,6 +25,12 @@ enum {
     SAM2_UNSUPPORTED = 3,   /* this processor, or this build, has no instructions for it */
     SAM2_CUDA_ERROR = 1000, /* plus the cudaError_t */
 };
+
+/* Formats of numbers. */
+enum { SAM2_FLOAT32 = 0, SAM2_BFLOAT16 = 1 };
+
+/* Calls `work(data)` in up to `threads` threads and returns when all are done: GOMP_parallel of an OpenMP runtime. */
+typedef void (*sam2_parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
 
 SAM2_API int sam2_kernels_version(void);
 

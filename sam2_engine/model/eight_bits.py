@@ -13,9 +13,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from .. import attention
 from ..errors import SettingError
-from ..kernels import call, library
+from ..kernels import call, library, thread_pool
 from ..processor import instruction_sets
 from .layers import HAS_ONEDNN_BF16, Activation, Linear
 from .sam2 import Sam2
@@ -103,7 +102,7 @@ def quantise(x: Tensor) -> tuple[Tensor, float]:
     if kernels is None:
         raise RuntimeError("the kernels were not built; ask is_available() first, or use quantise_twin(...)")
     out, step = torch.empty(x.shape, dtype=torch.uint8), ctypes.c_float()
-    threads = (torch.get_num_threads(), attention._pool())
+    threads = (torch.get_num_threads(), thread_pool())
     call(kernels, "sam2_quantise_cpu", x.data_ptr(), x.numel(), *threads, out.data_ptr(), ctypes.byref(step))
     return out, step.value
 

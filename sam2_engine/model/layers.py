@@ -97,7 +97,7 @@ class Linear(nn.Linear):
         self._packed = Derived()
 
     def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        dtype = _compute_format(x)
         if not self._is_quick(x, dtype):
             return _ACTIVATIONS[activation](F.linear(x, self.weight, self.bias))
         weight, bias = self._packed.get(dtype, (self.weight, self.bias), lambda: self._pack(dtype))
@@ -107,17 +107,56 @@ class Linear(nn.Linear):
 
     def _is_quick(self, x: Tensor, dtype: torch.dtype) -> bool:
         """Whether oneDNN is there for this, and the work worth the call."""
-        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if not _can_pack(x, self.weight, dtype):
             return False
-        if self.weight.is_inference():  # made anew at every call, as while low ranks are tuned
-            return False
-        if dtype == torch.float32:
-            return HAS_ONEDNN and x.numel() * self.out_features >= FEWEST_PRODUCTS
-        return HAS_ONEDNN_BF16 and dtype == torch.bfloat16
+        return dtype != torch.float32 or x.numel() * self.out_features >= FEWEST_PRODUCTS
 
     def _pack(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(dtype), None)
         return weight, self.bias.detach().to(dtype)
+
+
+def _compute_format(x: Tensor) -> torch.dtype:
+    """Of products on the CPU."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def _can_pack(x: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there for this input and a weight packed in a number format."""
+    if not is_plain_inference(x) or weight.is_inference():  # made anew at every call, as while low ranks are tuned
+        return False
+    return HAS_ONEDNN if dtype == torch.float32 else HAS_ONEDNN_BF16 and dtype == torch.bfloat16
+
+
+class Doubling(nn.ConvTranspose2d):
+    """Four cells for each one: ``[B, C, H, W]`` → ``[B, C_out, 2H, 2W]``, a transposed convolution without overlap."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, kernel_size=2, stride=2)
+        self._packed = Derived()
+
+    def can_divide(self, x: Tensor) -> bool:
+        """Whether `divide` is there for this input."""
+        return _can_pack(x, self.weight, _compute_format(x))
+
+    def divide(self, cells: Tensor) -> Tensor:
+        """The same for cells in any order, in inference on the CPU: ``[B, N, C]`` → ``[B, N * 4, C_out]``.
+
+        The four of a cell follow each other: upper left, upper right, lower left, lower right. No number is moved, as
+        a transposed convolution would several times.
+        """
+        assert self.bias is not None, "made with one"
+        dtype = _compute_format(cells)
+        weight, bias = self._packed.get(dtype, (self.weight, self.bias), lambda: self._pack(dtype))
+        wide = torch.ops.mkldnn._linear_pointwise(cells.to(dtype), weight, bias, "none", [], "")  # [B, N, 4 * C_out]
+        divided: Tensor = wide.reshape(len(cells), -1, self.out_channels)
+        return divided
+
+    def _pack(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        assert self.bias is not None, "made with one"
+        weight = self.weight.detach().permute(2, 3, 1, 0).reshape(-1, self.in_channels)  # [2 * 2 * C_out, C]
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), None)
+        return packed, self.bias.detach().to(dtype).repeat(4)
 
 
 class Mlp(nn.Module):
@@ -210,6 +249,11 @@ def _is_slow_when_fused(queries: Tensor, keys: Tensor) -> bool:
 def rows_for(tensor: Tensor, batch: int) -> Tensor:
     """Expand a batch of one to `batch` rows without copying."""
     return tensor if tensor.shape[0] == batch else tensor.expand(batch, *tensor.shape[1:])
+
+
+def is_plain_inference(x: Tensor) -> bool:
+    """On the CPU, without gradients, and not while programs are compiled: where quicker ways of our own are taken."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def in_compute_format(x: Tensor) -> Tensor:

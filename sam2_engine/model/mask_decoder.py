@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .layers import Attention, ChannelNorm, Mlp, rows_for
+from ..token_ops import add_norm, norm
+from .layers import Attention, ChannelNorm, Doubling, Mlp, in_compute_format, rows_for
 
 NUM_MASKS = 4
 
@@ -40,8 +41,8 @@ class TwoWayBlock(nn.Module):
         placed_image = image + image_pe
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + prompt_pe, placed_image, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(placed_image, tokens + prompt_pe, tokens))
-        return tokens, image
+        seen = self.cross_attn_image_to_token(placed_image, tokens + prompt_pe, tokens)
+        return tokens, add_norm(image, seen, self.norm4)[1]
 
 
 class TwoWayTransformer(nn.Module):
@@ -73,10 +74,10 @@ class MaskDecoder(nn.Module):
         self.mask_tokens = nn.Embedding(NUM_MASKS, dim)
         self.obj_score_token = nn.Embedding(1, dim)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
+            Doubling(dim, dim // 4),
             ChannelNorm(dim // 4),
             nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            Doubling(dim // 4, dim // 8),
             nn.GELU(),
         )
         self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
@@ -104,14 +105,43 @@ class MaskDecoder(nn.Module):
         batch, _, height, width = image.shape
         heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((heads.expand(batch, -1, -1), prompt_tokens), dim=1)  # [B, 6 + N, C]
+        image = in_compute_format(image)
         image_pe_blc = image_pe.to(image.dtype).flatten(2).transpose(1, 2)  # [1, H*W, C]
         tokens, image_blc = self.transformer(tokens, image.flatten(2).transpose(1, 2), image_pe_blc)
         mask_tokens = tokens[:, 2 : 2 + NUM_MASKS]
-        fine = self._upscale(image_blc.transpose(1, 2).reshape(batch, -1, height, width), skips)
         mixers = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        logits = (mixers @ fine.flatten(2)).reshape(batch, NUM_MASKS, *fine.shape[-2:])  # [B, 4, 4H, 4W]
+        logits = self._logits(image_blc, (height, width), mixers, skips)
         iou = self.iou_prediction_head(tokens[:, 1]).float().sigmoid()
         return logits.float(), iou, mask_tokens, self.pred_obj_score_head(tokens[:, 0]).float()
+
+    def _logits(self, image_blc: Tensor, size: tuple[int, int], mixers: Tensor, skips: tuple[Tensor, Tensor]) -> Tensor:
+        """Finer features mixed to masks: ``[B, H*W, C]`` and ``[B, 4, C/8]`` → ``[B, 4, 4H, 4W]``."""
+        up2, up4 = self.output_upscaling[0], self.output_upscaling[3]
+        assert isinstance(up2, Doubling) and isinstance(up4, Doubling), "as made"
+        if up2.can_divide(image_blc) and up4.can_divide(image_blc):
+            return self._logits_by_cell(image_blc, size, mixers, skips)
+        fine = self._upscale(image_blc.transpose(1, 2).reshape(image_blc.shape[0], -1, *size), skips)
+        return (mixers @ fine.flatten(2)).reshape(fine.shape[0], NUM_MASKS, *fine.shape[-2:])
+
+    def _logits_by_cell(
+        self, image_blc: Tensor, size: tuple[int, int], mixers: Tensor, skips: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """The same with features that stay in the order of the embedding's cells, each followed by its parts.
+
+        Only the logits are put in their places, an eighth of the features in number.
+        """
+        up2, channel_norm, _, up4, _ = self.output_upscaling
+        assert isinstance(up2, Doubling) and isinstance(up4, Doubling), "as made"
+        assert isinstance(channel_norm, ChannelNorm), "as made"
+        stride4, stride8 = skips
+        cells = norm(up2.divide(image_blc) + _by_cell(stride8, size), channel_norm)  # [B, H*W*4, C/4]
+        cells = F.gelu(up4.divide(F.gelu(cells)) + _by_cell(stride4, size))  # [B, H*W*16, C/8]
+        mixed = cells @ mixers.transpose(1, 2).to(cells.dtype)  # [B, H*W*16, 4]
+        parts = mixed.reshape(
+            mixed.shape[0], *size, 2, 2, 2, 2, NUM_MASKS
+        )  # y, x, then lower or upper, left or right, twice
+        planes = parts.permute(0, 7, 1, 3, 5, 2, 4, 6)  # [B, 4, H, 2, 2, W, 2, 2]
+        return planes.reshape(mixed.shape[0], NUM_MASKS, 4 * size[0], 4 * size[1])
 
     def _upscale(self, image: Tensor, skips: tuple[Tensor, Tensor]) -> Tensor:
         """``[B, C, H, W]`` → ``[B, C/8, 4H, 4W]``, the finer encoder levels added on the way."""
@@ -119,3 +149,13 @@ class MaskDecoder(nn.Module):
         stride4, stride8 = (rows_for(skip, image.shape[0]) for skip in skips)
         image = activation(norm(up2(image) + stride8))
         return F.gelu(up4(image) + stride4)
+
+
+def _by_cell(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[B, C, 2H, 2W]`` as ``[B, H*W*4, C]``, ``[B, C, 4H, 4W]`` as ``[B, H*W*16, C]``, in the order of the cells."""
+    (batch, channels, *_), (height, width) = plane.shape, size
+    if plane.shape[2] == 2 * height:
+        parts = plane.reshape(batch, channels, height, 2, width, 2).permute(0, 2, 4, 3, 5, 1)
+    else:
+        parts = plane.reshape(batch, channels, height, 2, 2, width, 2, 2).permute(0, 2, 5, 3, 6, 4, 7, 1)
+    return parts.reshape(batch, -1, channels)

@@ -11,6 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from .layers import Derived
+
 TEMPERATURE = 10000.0
 
 
@@ -58,6 +60,7 @@ class FourierPositions(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
+        self._grids = Derived()
 
     def forward(self, positions_xy: Tensor) -> Tensor:
         """``[..., 2]`` positions from 0 to 1 → ``[..., C]``."""
@@ -66,7 +69,13 @@ class FourierPositions(nn.Module):
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
     def grid(self, height: int, width: int) -> Tensor:
-        """Encoding of the centre of every cell, ``[1, C, H, W]``."""
+        """Encoding of the centre of every cell, ``[1, C, H, W]``; in inference kept for the next time."""
+        matrix = self.positional_encoding_gaussian_matrix
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or matrix.is_inference():
+            return self._grid(height, width)
+        return self._grids.get((height, width), (matrix,), lambda: self._grid(height, width))
+
+    def _grid(self, height: int, width: int) -> Tensor:
         device = self.positional_encoding_gaussian_matrix.device
         y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
         x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width

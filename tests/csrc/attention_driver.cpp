@@ -72,9 +72,9 @@ Layout layout(int64_t batch, int64_t heads, int64_t count, int64_t width, bool m
     const int64_t apart = width + one_of({0, 0, 1, 6});
     sam2_rows rows{};
     switch (one_of({0, 1, 2})) {
-        case 0: rows = {nullptr, heads * count * apart, count * apart, apart}; break;
-        case 1: rows = {nullptr, heads * count * apart, apart, heads * apart}; break;
-        default: rows = {nullptr, apart, batch * apart, batch * heads * apart}; break;
+        case 0: rows = {nullptr, heads * count * apart, count * apart, apart, 0}; break;
+        case 1: rows = {nullptr, heads * count * apart, apart, heads * apart, 0}; break;
+        default: rows = {nullptr, apart, batch * apart, batch * heads * apart, 0}; break;
     }
     if (may_repeat && dice() % 4 == 0) (dice() % 2 ? rows.batch : rows.head) = 0;
     if (may_repeat && dice() % 8 == 0) rows.row = 0;
@@ -176,11 +176,81 @@ void solve_one(int32_t format, int32_t instructions, double tolerance) {
     expect_untouched(p, o, before);
 }
 
+// Images [height, width, heads, numbers], places further apart than their numbers are.
+struct Grid {
+    int64_t images, height, width, heads, numbers, apart;
+    Grid(int64_t images, int64_t height, int64_t width, int64_t heads, int64_t numbers)
+        : images(images), height(height), width(width), heads(heads), numbers(numbers), apart(heads * numbers + one_of({0, 1, 6})) {}
+    int64_t at(int64_t image, int64_t y, int64_t x, int64_t head) const {
+        return ((image * height + y) * width + x) * apart + head * numbers;
+    }
+    int64_t count() const { return images == 0 ? 0 : at(images - 1, height - 1, width - 1, heads - 1) + numbers; }
+    sam2_rows rows(void *data) const { return {data, height * width * apart, numbers, apart, width * apart}; }
+};
+
+// The rows of one head in one window, one behind the other; `padding` stands for those beyond the grid, null for none.
+template <class Number>
+std::vector<Number> rows_of(const Grid &grid, const Number *data, int64_t image, int64_t top, int64_t left, int64_t side,
+                            int64_t head, const Number *padding) {
+    std::vector<Number> rows;
+    for (int64_t y = top; y < top + side; ++y)
+        for (int64_t x = left; x < left + side; ++x) {
+            const bool is_inside = y < grid.height && x < grid.width;
+            const Number *row = is_inside ? data + grid.at(image, y, x, head) : padding;
+            if (row != nullptr) rows.insert(rows.end(), row, row + grid.numbers);
+        }
+    return rows;
+}
+
+template <class Number>
+void solve_windows(int32_t format, int32_t instructions, double tolerance) {
+    const bool halved = dice() % 2;
+    const int64_t step = halved ? 2 : 1, side = step * one_of({1, 2, 3, 5, 7}), own_side = side / step;
+    const int64_t images = one_of({0, 1, 2}), heads = one_of({1, 2}), dim = one_of({2, 6, 16, 34, 48}), width = one_of({1, 8, 20, 48});
+    const int64_t lines = step * one_of({1, 3, 4, 9}), columns = step * one_of({1, 2, 7, 8});
+    const Grid q(images, lines / step, columns / step, heads, dim), k(images, lines, columns, heads, dim),
+        v(images, lines, columns, heads, width), o(images, lines / step, columns / step, heads, width);
+    const Numbers<Number> queries(q.count()), keys(k.count()), values(v.count()), out(o.count()), key(heads * dim), value(heads * width);
+    const bool pads = dice() % 4 != 0;
+    sam2_attention p{};
+    const int64_t down = (lines + side - 1) / side, across = (columns + side - 1) / side;
+    p.batch = images * down * across, p.heads = heads, p.query_count = own_side * own_side, p.key_count = side * side;
+    p.dim = dim, p.value_dim = width, p.scale = 1 / std::sqrt(float(dim)), p.format = format, p.instructions = instructions;
+    p.threads = int32_t(one_of({1, 3})), p.parallel = dice() % 2 ? in_threads : nullptr;
+    p.queries = q.rows(queries.data), p.keys = k.rows(keys.data), p.values = v.rows(values.data), p.out = o.rows(out.data);
+    p.query_windows = {own_side, q.height, q.width}, p.key_windows = {side, lines, columns};
+    if (pads) p.padding_key = key.data, p.padding_value = value.data;
+    std::vector<Number> expected_out(out.data, out.data + o.count());
+    if (sam2_attention_cpu(&p) != SAM2_OK) std::printf("kind %d gave no result\n", int(instructions)), std::exit(1);
+    for (int64_t problem = 0; problem < p.batch * heads; ++problem) {
+        const int64_t window = problem / heads, head = problem % heads, image = window / (down * across);
+        const int64_t y = window / across % down, x = window % across;
+        auto near_queries = rows_of<Number>(q, queries.data, image, y * own_side, x * own_side, own_side, head, nullptr);
+        auto near_keys = rows_of(k, keys.data, image, y * side, x * side, side, head, pads ? key.data + head * dim : nullptr);
+        auto near_values = rows_of(v, values.data, image, y * side, x * side, side, head, pads ? value.data + head * width : nullptr);
+        auto near_out = rows_of<Number>(o, out.data, image, y * own_side, x * own_side, own_side, head, nullptr);
+        sam2_attention one{};
+        one.batch = one.heads = 1, one.dim = dim, one.value_dim = width, one.scale = p.scale, one.instructions = instructions;
+        one.query_count = int64_t(near_queries.size()) / dim, one.key_count = int64_t(near_keys.size()) / dim;
+        one.queries = {near_queries.data(), 0, 0, dim, 0}, one.keys = {near_keys.data(), 0, 0, dim, 0};
+        one.values = {near_values.data(), 0, 0, width, 0}, one.out = {near_out.data(), 0, 0, width, 0};
+        compare<Number>(one, tolerance);
+    }
+    for (int64_t i = 0; i < o.count(); ++i) {  // what lies between the places stays as it was
+        if (i % o.apart < heads * width) continue;
+        if (std::memcmp(&expected_out[size_t(i)], out.data + i, sizeof(Number)) != 0)
+            std::printf("kind %d wrote beside a place\n", int(instructions)), std::exit(1);
+    }
+}
+
 template <class Number>
 void solve(int count, int32_t format, std::initializer_list<int32_t> kinds, double tolerance) {
     for (const int32_t instructions : kinds) {
         if (sam2_attention_instructions_cpu(format) < instructions) continue;
-        for (int i = 0; i < count; ++i) solve_one<Number>(format, instructions, tolerance);
+        for (int i = 0; i < count; ++i) {
+            solve_one<Number>(format, instructions, tolerance);
+            solve_windows<Number>(format, instructions, tolerance);
+        }
         std::printf("kind %d: %d\n", int(instructions), count);
     }
 }

@@ -160,6 +160,28 @@ def test_keys_beyond_the_count_have_no_part(
     assert torch.equal(kind.attend(*parts, counts), attended)
 
 
+@pytest.mark.property
+@settings(max_examples=40)
+@given(data=st.data(), halves=st.booleans(), seed=st.integers(0, 2**31))
+def test_windows_are_read_and_written_where_they_lie(kind: Kind, data: st.DataObject, halves: bool, seed: int) -> None:
+    step = 2 if halves else 1
+    batch, heads, channels = (
+        data.draw(st.integers(1, 2)),
+        data.draw(st.integers(1, 3)),
+        2 * data.draw(st.integers(1, 20)),
+    )
+    height, width, side = (step * data.draw(st.integers(1, 10)) for _ in range(3))
+    qkv = kind.random(batch, height, width, 3, heads, channels, seed=seed)
+    queries, keys, values = qkv.unbind(3)
+    queries = queries[:, ::step, ::step]
+    padding = (kind.random(heads, channels, seed=seed + 1), kind.random(heads, channels, seed=seed + 2))
+    attended = attention.attend_windows(queries, keys, values, side, padding, most=kind.most)
+    parts = [part.double() for part in (queries, keys, values, *padding)]
+    expected = attention.attend_windows_twin(*parts[:3], side, (parts[3], parts[4]))
+    assert attended.shape == expected.shape and attended.dtype == kind.dtype
+    assert (attended.double() - expected).abs().max() <= kind.tolerance * max(1.0, values.double().abs().max().item())
+
+
 LAYOUTS: dict[str, Callable[[Kind, int, int, int], Tensor]] = {
     "heads inside": lambda kind, seed, rows, width: kind.random(2, rows, 3, width, seed=seed).transpose(1, 2),
     "cut from a wider one": lambda kind, seed, rows, width: kind.random(2, 3, rows, 2 * width + 1, seed=seed)[
@@ -239,7 +261,7 @@ def test_the_order_of_keys_changes_rounding_only(kind: Kind, seed: int) -> None:
 @pytest.mark.parametrize("pool", ["PyTorch's", "none"])
 def test_every_number_of_threads_gives_the_same_bits(kind: Kind, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
     if pool == "none":
-        monkeypatch.setattr(attention, "_pool", lambda: None)
+        monkeypatch.setattr(attention, "thread_pool", lambda: None)
     queries, keys, values = (kind.random(3, 2, rows, 64) for rows in (150, 400, 400))
     one = kind.attend(queries, keys, values, threads=1)
     for threads in (2, 3, 7):
@@ -262,7 +284,7 @@ def test_a_pool_may_give_any_number_of_threads(kind: Kind, monkeypatch: pytest.M
     parallel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)(in_threads)
     queries, keys, values = (kind.random(3, 2, rows, 64) for rows in (150, 400, 400))
     one = kind.attend(queries, keys, values, threads=1)
-    monkeypatch.setattr(attention, "_pool", lambda: ctypes.cast(parallel, ctypes.c_void_p).value)
+    monkeypatch.setattr(attention, "thread_pool", lambda: ctypes.cast(parallel, ctypes.c_void_p).value)
     assert torch.equal(kind.attend(queries, keys, values, threads=3), one)
     assert asked == [3]
 
@@ -272,7 +294,7 @@ def test_a_small_problem_starts_no_threads(kind: Kind, monkeypatch: pytest.Monke
         raise AssertionError("threads were asked for")
 
     parallel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)(fail)
-    monkeypatch.setattr(attention, "_pool", lambda: ctypes.cast(parallel, ctypes.c_void_p).value)
+    monkeypatch.setattr(attention, "thread_pool", lambda: ctypes.cast(parallel, ctypes.c_void_p).value)
     assert_right(kind, [kind.random(1, 1, 32, 16)] * 3)  # would be 0 if it had asked
 
 
@@ -287,9 +309,20 @@ def test_too_few_instructions_are_an_error(kernels: ctypes.CDLL, dtype: torch.dt
 
 def test_bfloat16_of_an_odd_width_is_an_error(kernels: ctypes.CDLL) -> None:
     numbers = torch.zeros(32 * 15, dtype=torch.bfloat16)
-    rows = attention._Rows(numbers.data_ptr(), 0, 0, 15)
+    rows = attention._Rows(numbers.data_ptr(), 0, 0, 15, 0)
     sizes = (1, 1, 32, 32, 15, 15)
-    problem = attention._Problem(*[rows] * 4, *sizes, None, 1.0, 1, 1, attention.AMX_SPLIT, None)
+    problem = attention._Problem(
+        *[rows] * 4,
+        *sizes,
+        attention._Windows(),
+        attention._Windows(),
+        *[None] * 3,
+        1.0,
+        1,
+        1,
+        attention.AMX_SPLIT,
+        None,
+    )
     assert kernels.sam2_attention_cpu(ctypes.byref(problem)) == UNSUPPORTED
 
 

@@ -118,6 +118,71 @@ def test_it_is_quick_for_enough_queries_without_gradients() -> None:
         assert attention.is_quick(*parts())
 
 
+def grids(height: int = 6, width: int = 5, halve: bool = False) -> list[Tensor]:
+    """Queries, keys, values on a grid, and a key and a value for what lies beyond it."""
+    numbers = torch.Generator().manual_seed(height)
+    qkv = torch.randn(2, height, width, 3, 2, 8, generator=numbers)
+    queries, keys, values = qkv.unbind(3)
+    beyond = torch.randn(2, 2, 8, generator=numbers)
+    return [queries[:, ::2, ::2] if halve else queries, keys, values, *beyond]
+
+
+@needs_kernel
+@pytest.mark.parametrize(("height", "width", "side", "halve"), [(6, 5, 4, False), (8, 6, 4, True), (3, 3, 7, False)])
+def test_windows_are_as_of_the_twin(height: int, width: int, side: int, halve: bool) -> None:
+    queries, keys, values, key, value = grids(height, width, halve)
+    attended = attention.attend_windows(queries, keys, values, side, (key, value))
+    expected = attention.attend_windows_twin(queries, keys, values, side, (key, value))
+    torch.testing.assert_close(attended, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_one_window_over_all_is_attention_to_all() -> None:
+    queries, keys, values, key, value = grids(6, 6)
+    attended = attention.attend_windows_twin(queries, keys, values, 6, (key, value))
+    plain = attention.attend_twin(*(part.flatten(1, 2).transpose(1, 2) for part in (queries, keys, values)))
+    torch.testing.assert_close(attended.flatten(1, 2).transpose(1, 2), plain)
+
+
+def test_keys_beyond_the_grid_take_part() -> None:
+    queries, keys, values, key, value = grids(3, 3)
+    attended = attention.attend_windows_twin(queries, keys, values, 4, (key, value))
+    rows = [part.flatten(1, 2).transpose(1, 2) for part in (queries, keys, values)]
+    all_keys, all_values = (
+        torch.cat((part, one[None, :, None].expand(2, -1, 7, -1)), dim=2)
+        for part, one in zip(rows[1:], (key, value), strict=True)
+    )
+    expected = attention.attend_twin(rows[0], all_keys, all_values)
+    torch.testing.assert_close(attended.flatten(1, 2).transpose(1, 2), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda q, k, v, a, b: (q[0], k, v, 4, (a, b)), r"windows want \[B, h, w, heads, C\]"),
+        (lambda q, k, v, a, b: (q, k, v[:, 1:], 4, (a, b)), "twice"),
+        (lambda q, k, v, a, b: (q[:, :2], k, v, 4, (a, b)), "queries on the whole or half the grid"),
+        (lambda q, k, v, a, b: (q[:, ::2, ::2][:, :3, :2], k, v, 4, (a, b)), "want an even grid and an even side"),
+        (lambda q, k, v, a, b: (q, k, v, 4, (a[:1], b)), r"padding is a key and a value \(2, 8\)"),
+        (lambda q, k, v, a, b: (q, k, v, 4, (a.half(), b)), "all in float32 or all in bfloat16"),
+    ],
+)
+def test_windows_that_do_not_go_together_are_refused(change: object, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        attention.attend_windows(*change(*grids(6, 5)))  # type: ignore[operator]
+
+
+@needs_kernel
+def test_windows_are_quick_without_gradients() -> None:
+    grid = torch.zeros(1, 6, 5, 8)
+    with torch.inference_mode():
+        assert attention.is_quick_in_windows(grid, 3)
+        assert not attention.is_quick_in_windows(grid, 2, halve=True)
+        assert attention.is_quick_in_windows(grid[:, :, :4], 2, halve=True)
+        assert not attention.is_quick_in_windows(grid.half(), 3)
+        assert not attention.is_quick_in_windows(grid.to("meta"), 3)
+    assert not attention.is_quick_in_windows(grid, 3)
+
+
 class Library:
     """Can do the most that there is."""
 

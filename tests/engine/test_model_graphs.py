@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_engine import Box, Click, Prompts, Session, attention, load_tracker, open_session
+from sam2_engine import Box, Click, Prompts, Session, attention, load_tracker, open_session, token_ops
 from sam2_engine.build import build_sam2_video_predictor
 from sam2_engine.config import ModelConfig
 from sam2_engine.graphs import Rehearsal
-from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2, hiera, memory_attention
+from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2, hiera, mask_decoder, memory_attention
 from sam2_engine.model_graphs import GraphedSteps
 from sam2_engine.tracking import Placement, Tracker
 
@@ -24,9 +24,10 @@ from .tape import TapeRecorder
 
 
 @pytest.fixture(autouse=True)
-def no_own_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is called past PyTorch's dispatcher, so that a tape does not see it; nor is it there on a GPU."""
-    monkeypatch.setattr(attention, "is_quick", lambda *_: False)
+def no_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are called past PyTorch's dispatcher, so that a tape does not see them; nor are they there on a GPU."""
+    for module, name in ((attention, "is_quick"), (attention, "is_quick_in_windows"), (token_ops, "is_quick")):
+        monkeypatch.setattr(module, name, lambda *_, **__: False)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_nothing_hinders_a_graph_of_the_published_architecture(
     published_kind: Sam2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found without a GPU: on a device that holds no numbers nobody can wait for one, or bring in those of another."""
-    for module in (hiera, memory_attention):  # nor is there autocast
+    for module in (hiera, mask_decoder, memory_attention):  # nor is there autocast
         monkeypatch.setattr(module, "in_compute_format", lambda x: x)
     device, config = torch.device("meta"), published_kind.config
     side, grid = config.image_side, config.image_side // 16
