@@ -44,7 +44,7 @@ class TestPooledMemories:
         if not has_kernel:
             monkeypatch.setattr(attention, "instructions", lambda dtype: attention.NONE)
         torch.manual_seed(0)
-        layer = RotaryAttention(64, 1, key_dim=16)
+        layer = RotaryAttention(64, key_dim=16)
         queries, keys, values = torch.randn(2, 64, 64), torch.randn(2, 40, 64), torch.randn(2, 40, 16)
         bias = F.pad(torch.full((32,), math.log(4)), (0, 8))
         with torch.inference_mode():
