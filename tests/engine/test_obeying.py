@@ -12,7 +12,7 @@ from sam2_engine.image_predictor import SAM2ImagePredictor
 from sam2_engine.model import PointKind, PromptTensors
 from sam2_engine.obeying import MARGIN, obeyed
 from sam2_engine.outputs import Candidates
-from sam2_engine.tracking import Tracker
+from sam2_engine.tracking import CORRECTED_LOGIT, Tracker
 
 SIDE = 24
 PLACES = st.lists(
@@ -144,3 +144,19 @@ def test_an_object_of_one_click_is_answered_alike_alone_and_beside_a_boxed_one()
     assert found.object_score[0] == -1
     assert (found.logits[1] > 0).any()
     assert found.object_score[1] > 0, "what is boxed is there"
+
+
+def test_a_corrected_mask_is_a_little_wider_and_a_tracked_or_asked_for_one_is_not() -> None:
+    model = load_model("default").eval()
+    tracker, logits = Tracker(model), hill()
+    offered = Candidates(logits, torch.ones(1, 1), torch.zeros(1, 1, 128), torch.ones(1, 1))
+    middle = prompts_at((12, 12, True))
+    padding = torch.full((1, 1), int(PointKind.PADDING))
+
+    def found(prompts: PromptTensors) -> torch.Tensor:
+        return tracker.as_said(offered, prompts).logits[logits > -CORRECTED_LOGIT]
+
+    kept = logits[logits > -CORRECTED_LOGIT]
+    assert torch.allclose(found(PromptTensors(middle.points_xy, middle.kinds, logits)), kept + CORRECTED_LOGIT)
+    assert torch.equal(found(middle) > 0, kept > 0)
+    assert torch.equal(found(PromptTensors(middle.points_xy, padding, logits)) > 0, kept > 0)
