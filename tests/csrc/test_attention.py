@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,11 +22,8 @@ from torch import Tensor
 
 from sam2_engine import attention
 from sam2_engine import kernels as libraries
+from tests.csrc.compiling import COMPILER, CSRC, HERE, compile_all, run_carefully
 
-HERE = Path(__file__).parent
-CSRC = HERE.parents[1] / "csrc"
-COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fPIC", "-pthread"]
 ON_HOST = ["-include", str(HERE / "amx_on_host.h")]
 UNSUPPORTED = 3
 
@@ -59,19 +55,6 @@ KINDS = [
     Kind("amx_bf16", attention.AMX_BF16, torch.bfloat16, 0.02),
     Kind("amx_split", attention.AMX_SPLIT, torch.float32, 1e-4),
 ]
-
-
-def compile_all(folder: Path, sources: Sequence[Path], *flags: str) -> list[str]:
-    """Objects of the sources, compiled side by side."""
-    assert COMPILER is not None
-    objects = [folder / f"{source.stem}.o" for source in sources]
-    commands = [
-        [COMPILER, *FLAGS, *flags, "-c", str(source), "-o", str(target)]
-        for source, target in zip(sources, objects, strict=True)
-    ]
-    running = [subprocess.Popen(command) for command in commands]
-    assert all([process.wait() == 0 for process in running])  # a list: waits for all of them
-    return [str(target) for target in objects]
 
 
 def sources() -> list[Path]:
@@ -350,15 +333,7 @@ def test_the_real_instructions_compile_without_warnings(tmp_path: Path) -> None:
 
 
 def test_it_stays_within_its_memory(tmp_path: Path) -> None:
-    assert COMPILER is not None
-    careful = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    if subprocess.run([COMPILER, *careful, "-xc++", "-", "-o", tmp_path / "main"], input=b"int main() {}").returncode:
-        pytest.skip("needs the sanitizers' libraries")
-    objects = compile_all(tmp_path, [HERE / "attention_driver.cpp", *sources()], *careful, *ON_HOST)
-    driver = tmp_path / "driver"
-    subprocess.run([COMPILER, *careful, "-pthread", "-o", driver, *objects], check=True)
-    done = subprocess.run([driver, "80"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_carefully(tmp_path, [HERE / "attention_driver.cpp", *sources()], "80", flags=ON_HOST)
 
 
 def test_the_python_side_declares_what_the_library_has(kernels: ctypes.CDLL) -> None:
