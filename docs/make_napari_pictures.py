@@ -202,8 +202,8 @@ PICTURES: dict[str, Callable[[], None]] = {"start": start, "stack": stack, "corr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(PICTURES), choices=[*PICTURES, []])
-    for name in parser.parse_args().names:
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; all when not given")
+    for name in parser.parse_args().names or PICTURES:
         PICTURES[name]()
 
 
