@@ -5,6 +5,7 @@ Letters: B batch · C channels · H W grid · N tokens.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
@@ -40,6 +41,17 @@ def _has_onednn(dtype: torch.dtype) -> bool:
 
 HAS_ONEDNN, HAS_ONEDNN_BF16 = _has_onednn(torch.float32), _has_onednn(torch.bfloat16)
 
+_Made = tuple[weakref.ReferenceType[Tensor], int, int]
+"""A tensor, where it lay and how often it had been written on."""
+
+
+def _is_of(made_of: tuple[_Made, ...], parameters: Sequence[Tensor]) -> bool:
+    """Whether these are the tensors of then, unchanged. Another one may lie where one lay that is gone."""
+    return len(made_of) == len(parameters) and all(
+        known() is one and place == one.data_ptr() and version == one._version
+        for (known, place, version), one in zip(made_of, parameters, strict=True)
+    )
+
 
 class Derived:
     """Values computed from parameters, kept for inference as long as the parameters are what they were.
@@ -48,16 +60,16 @@ class Derived:
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[tuple[object, ...], dict[Hashable, Any]] = ((), {})
+        self._kept: tuple[tuple[_Made, ...], dict[Hashable, Any]] = ((), {})
 
     def get(self, name: Hashable, parameters: Sequence[Tensor], compute: Callable[[], _T]) -> _T:
         """The value called `name`, computed where it is not here, or was made of other weights.
 
         Several threads may ask at once; then some of them compute the same.
         """
-        made_of = tuple((id(parameter), parameter.data_ptr(), parameter._version) for parameter in parameters)
         kept = self._kept
-        if kept[0] != made_of or len(kept[1]) > MOST_DERIVED:
+        if not _is_of(kept[0], parameters) or len(kept[1]) > MOST_DERIVED:
+            made_of = tuple((weakref.ref(one), one.data_ptr(), one._version) for one in parameters)
             kept = self._kept = (made_of, {})
         values = kept[1]
         if name not in values:
@@ -123,7 +135,8 @@ def _compute_format(x: Tensor) -> torch.dtype:
 
 def _can_pack(x: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether oneDNN is there for this input and a weight packed in a number format."""
-    if not is_plain_inference(x) or weight.is_inference():  # made anew at every call, as while low ranks are tuned
+    is_made_anew = not isinstance(weight, nn.Parameter) or weight.is_inference()  # as while low ranks are tuned
+    if is_made_anew or not is_plain_inference(x):
         return False
     return HAS_ONEDNN if dtype == torch.float32 else HAS_ONEDNN_BF16 and dtype == torch.bfloat16
 

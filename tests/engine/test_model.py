@@ -18,7 +18,7 @@ from sam2_engine import attention
 from sam2_engine.config import MODELS, PUBLISHED, ModelConfig, find_config
 from sam2_engine.errors import CheckpointError, CheckpointMismatchError
 from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2, layers
-from sam2_engine.model.layers import MAX_SCORES, Activation, Linear, attend
+from sam2_engine.model.layers import MAX_SCORES, Activation, Derived, Linear, attend
 from sam2_engine.model.position import rotary_table, rotate, rotate_in_place
 from sam2_engine.model.prompt_encoder import DISC_LOGIT, INSIDE_LOGIT, OUTSIDE_LOGIT, draw
 
@@ -265,3 +265,26 @@ def test_reduced_precision_gives_nearly_the_same_masks(tiny_model: Sam2) -> None
             reduced = logits()
     assert reduced.dtype == torch.float32
     assert float(F.mse_loss(reduced, full)) < 0.01 * float(full.var())
+
+
+def test_what_was_made_of_weights_that_are_gone_is_not_taken_for_that_of_others_in_their_place() -> None:
+    kept = Derived()
+    for value in range(50):  # each lies where the one before lay
+        made_anew = torch.full((64, 64), float(value))
+        assert kept.get("sum", (made_anew,), lambda weight=made_anew: float(weight.mean())) == value  # type: ignore[misc]
+        del made_anew
+
+
+def test_linear_layers_whose_weights_are_computed_at_every_call_follow_them() -> None:
+    class Scaled(torch.nn.Module):
+        factor = 1.0
+
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight * self.factor
+
+    layer, scaled, x = Linear(64, 64), Scaled(), torch.randn(512, 64)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", scaled)
+    with torch.no_grad():
+        for scaled.factor in (1.0, 2.0, 3.0, 4.0):
+            expected = F.linear(x, layer.weight, layer.bias)
+            torch.testing.assert_close(layer(x), expected, atol=1e-4, rtol=1e-4)
