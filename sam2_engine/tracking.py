@@ -243,10 +243,8 @@ class Tracker:
             return offered
         logits, score = offered.logits, offered.object_score
         # A lone click is a question, to which there are several answers; of what is said beyond it, each object's own.
-        said, has_mask = (
-            (prompts.kinds != PointKind.PADDING).sum(dim=1, keepdim=True),
-            prompts.mask is not None,
-        )  # [B, 1]
+        said = (prompts.kinds != PointKind.PADDING).sum(dim=1, keepdim=True)  # [B, 1]
+        has_mask = prompts.mask is not None
         is_certain = (said > 1) | has_mask
         if is_certain.any():
             if has_mask:
