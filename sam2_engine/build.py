@@ -113,7 +113,7 @@ def build_sam2_video_predictor(
     hydra_overrides_extra : ``++model.image_size=512``, and ``++model.NAME=VALUE`` for the keyword arguments of
         `SAM2VideoPredictor`, such as ``++model.non_overlap_masks=true``
     apply_postprocessing : fill holes up to 8 cells of the mask logits, unless told otherwise
-    vos_optimized : as `graphs` of `SAM2VideoPredictor`: the same results, quicker on CUDA devices where it works
+    vos_optimized : taken for compatibility, without effect; ``graphs=True`` asks for CUDA graphs
     **settings : keyword arguments of `SAM2VideoPredictor`
     """
     overrides = read_overrides(hydra_overrides_extra, for_video=True)
@@ -255,5 +255,8 @@ def _video_predictor(
     from .video_predictor import SAM2VideoPredictor
 
     overridden = {key.removeprefix("model."): value for key, value in overrides.items() if key not in ON_THE_MODEL}
-    usual = {"fill_hole_area": PUBLISHED_HOLE_AREA if fill_holes else 0, "graphs": vos_optimized}
-    return SAM2VideoPredictor(model, **{**usual, **overridden, **settings})
+    if vos_optimized:
+        # Not turned into graphs: those never ran on a GPU, and published scripts say this without asking for them.
+        logger.info("vos_optimized has no effect: there is one video predictor; graphs=True asks for CUDA graphs")
+    holes = {"fill_hole_area": PUBLISHED_HOLE_AREA if fill_holes else 0}
+    return SAM2VideoPredictor(model, **{**holes, **overridden, **settings})

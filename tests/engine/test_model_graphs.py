@@ -198,9 +198,9 @@ def test_graphs_are_asked_for_by_name_and_change_nothing_without_a_gpu(clip: NDA
     assert tracker.steps.graphs.told.recorded == 0
 
 
-def test_the_published_wish_for_speed_means_graphs() -> None:
+def test_graphs_are_used_by_those_who_ask_for_them_by_name() -> None:
     for wish in (False, True):
-        predictor = build_sam2_video_predictor("default", device="cpu", vos_optimized=wish)
+        predictor = build_sam2_video_predictor("default", device="cpu", vos_optimized=True, graphs=wish)
         steps = predictor.init_state(np.zeros((1, 32, 32, 3), np.uint8)).session.tracker.steps
         assert isinstance(steps, GraphedSteps) == wish
 
