@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import cleanup
 from .geometry import Resize, Window
-from .model import PromptTensors, Sam2, Steps
+from .model import FirstSight, PromptTensors, Sam2, Steps
 from .outputs import Candidates
 from .pixels import Range
 from .tracking import Placement, Tracker, format_around
@@ -33,11 +33,13 @@ class EncodedImages:
     view : [B, C, S/16, S/16], the embedding of frames that stand alone
     skips : ([B, C/8, S/4, S/4], [B, C/4, S/8, S/8])
     resizes : for each image, the map between it and the model
+    sights : for each image, what decoding computes of it for any prompt
     """
 
     view: Tensor
     skips: tuple[Tensor, Tensor]
     resizes: tuple[Resize, ...]
+    sights: tuple[FirstSight, ...]
 
     @property
     def mask_side(self) -> int:
@@ -66,9 +68,11 @@ def encode_images(
     with tracker.placement.active():
         features = tracker.encode(pictures, spans)
         view = tracker.condition(features, None)
+        rows = [features.select(slice(row, row + 1)).skips for row in range(len(view))]
+        sights = tuple(model.look(one[None], skips) for one, skips in zip(view, rows, strict=True))
     side = model.config.image_side
     resizes = tuple(Resize((picture.shape[0], picture.shape[1]), side) for picture in pictures)
-    return EncodedImages(view, features.skips, resizes)
+    return EncodedImages(view, features.skips, resizes, sights)
 
 
 def encode_window(model: Sam2, picture: NDArray[Any], span: Range, window: Window) -> EncodedImages:
@@ -77,8 +81,9 @@ def encode_window(model: Sam2, picture: NDArray[Any], span: Range, window: Windo
     with tracker.placement.active():
         features = tracker.encode_windows(picture, span, [window])
         view = tracker.condition(features, None)
+        sights = (model.look(view, features.skips),)
     resize = Resize((picture.shape[0], picture.shape[1]), model.config.image_side, window)
-    return EncodedImages(view, features.skips, (resize,))
+    return EncodedImages(view, features.skips, (resize,), sights)
 
 
 def decode_prompts(
@@ -92,9 +97,12 @@ def decode_prompts(
 ) -> Candidates:
     """Candidates of B objects on image `index`, three for each or one; its features are read by all, not copied."""
     tracker = tracker_for(model, steps)
-    row = slice(index, index + 1)
+    row, sight = slice(index, index + 1), images.sights[index]
+    skips = (images.skips[0][row], images.skips[1][row])
+    # An autocast block around one call and not around the other asks for other numbers.
+    known = sight if sight.look[0].dtype == tracker.placement.compute else None
     with tracker.placement.active():
-        everything = tracker.steps.decode(images.view[row], (images.skips[0][row], images.skips[1][row]), prompts)
+        everything = tracker.steps.decode(images.view[row], skips, prompts, known)
         offered = tracker.offered(everything, ambiguous=multimask)
         return tracker.as_said(offered, prompts)
 

@@ -349,7 +349,12 @@ class SAM2ImagePredictor:
         masks = np.empty((objects, candidates, height, width), dtype=np.float32)
         for rows in row_groups(objects, candidates * height * width):
             at_image = finish.at_image_size(logits[rows], resize)
-            masks[rows] = (at_image if as_logits else at_image > self.mask_threshold).cpu().numpy()
+            shown = torch.from_numpy(masks[rows])
+            if as_logits:
+                shown.copy_(at_image)
+            else:
+                # Straight to 0.0 and 1.0 where they are wanted, without a plane of bool between.
+                torch.gt(at_image.cpu(), self.mask_threshold, out=shown)
         return masks
 
 

@@ -22,7 +22,7 @@ NOT_LOADED_YET_IS_AN_ERROR = getattr(os, "RTLD_NOLOAD", 0) | getattr(os, "RTLD_N
 
 logger = logging.getLogger(__name__)
 
-_KERNELS_VERSION = 4  # SAM2_KERNELS_VERSION in csrc/include/kernels.h
+_KERNELS_VERSION = 5  # SAM2_KERNELS_VERSION in csrc/include/kernels.h
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")  # as in csrc/build_kernels.py
 
 _POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
@@ -38,6 +38,7 @@ _ARGUMENTS = {
     "sam2_attention_instructions_cpu": [ctypes.c_int32],
     "sam2_add_norm_cpu": [_POINTER],
     "sam2_halve_cpu": [_POINTER],
+    "sam2_mix_cpu": [_POINTER],
 }
 
 
@@ -53,7 +54,7 @@ class KernelBuild:
 
     cpu: Path | None
     cuda: Path | None
-    ops: tuple[str, ...] = ("components", "cleanup_masks", "attention", "add_norm", "halve")
+    ops: tuple[str, ...] = ("components", "cleanup_masks", "attention", "add_norm", "halve", "mix")
 
     def __str__(self) -> str:
         state = {True: "compiled", False: "not built, the plain twin is used"}

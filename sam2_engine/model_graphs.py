@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from torch import Tensor
 
 from .graphs import Graphs, Outputs, Recorder
-from .model import Memory, PromptTensors, Sam2
+from .model import FirstSight, Memory, PromptTensors, Sam2
 from .outputs import Candidates, ImageFeatures
 
 TENSORS_OF_MEMORY = ("spatial", "pointers", "times")
@@ -75,11 +75,13 @@ class GraphedSteps:
         tensors = (embedding, *memory.spatial, *pointing)
         return self.graphs.run("condition", compute, tensors, (bool(pointing), *_constants(memory)))[0]
 
-    def decode(self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors) -> Candidates:
-        """As `Sam2.decode`; models that draw their prompts look at them first, which a graph cannot."""
+    def decode(
+        self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors, sight: FirstSight | None = None
+    ) -> Candidates:
+        """As `Sam2.decode`, all of it anew; models that draw their prompts look at them first, which a graph cannot."""
         model = self.model
         if model.training or model.config.drawn_prompts:
-            return model.decode(view, skips, prompts)
+            return model.decode(view, skips, prompts, sight)
 
         def compute(
             view: Tensor, fine: Tensor, middle: Tensor, points: Tensor, kinds: Tensor, mask: Tensor | None = None

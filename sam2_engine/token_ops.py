@@ -1,4 +1,4 @@
-"""What happens to tokens between products: sums with layer norms, maxima of neighbours.
+"""What happens to tokens between products: sums with layer norms, maxima of neighbours, mixing to masks.
 
 The compiled kernels do it in one pass over memory, in inference on the CPU; elsewhere PyTorch does it, with the same
 result but for rounding. B images · H W grid · C channels
@@ -16,7 +16,21 @@ from torch import Tensor
 from .attention import AVX2, NONE, instructions
 from .kernels import call, library, thread_pool
 
-__all__ = ["Norm", "add_norm", "add_norm_twin", "halve", "halve_twin", "is_quick", "norm", "norm_twin"]
+__all__ = [
+    "Norm",
+    "add_norm",
+    "add_norm_twin",
+    "halve",
+    "halve_twin",
+    "is_quick",
+    "mix",
+    "mix_twin",
+    "norm",
+    "norm_twin",
+]
+
+MIXED_MASKS = 4
+"""The kernel's ``SAM2_MIXED_MASKS``."""
 
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -48,6 +62,18 @@ class _AddNorm(ctypes.Structure):
         ("rows", ctypes.c_int64),
         ("channels", ctypes.c_int64),
         ("eps", ctypes.c_float),
+        ("format", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("parallel", ctypes.c_void_p),
+    )
+
+
+class _Mix(ctypes.Structure):
+    """``sam2_mix`` of csrc/include/mix.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("cells", "skip", "mixers", "out")),
+        *((name, ctypes.c_int64) for name in ("batch", "height", "width", "channels", "skip_image")),
         ("format", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("parallel", ctypes.c_void_p),
@@ -116,6 +142,41 @@ def halve_twin(grid: Tensor) -> Tensor:
     """What `halve` gives, by PyTorch."""
     pooled = F.max_pool2d(grid.permute(0, 3, 1, 2), kernel_size=2, stride=2)
     return pooled.permute(0, 2, 3, 1)
+
+
+def mix(cells: Tensor, skip: Tensor, mixers: Tensor, size: tuple[int, int]) -> Tensor:
+    """Fine features to masks: their sum with those of the encoder, a GELU, and a product, each number in its place.
+
+    Parameters
+    ----------
+    cells : [B, H*W*16, C], of each cell of the grid 16 parts: lower or upper, left or right, twice
+    skip : [B or 1, H*W*16, C], in the number format of `cells`
+    mixers : [B, 4, C]
+    size : (H, W)
+
+    Returns
+    -------
+    [B, 4, 4H, 4W] float32
+    """
+    is_plain = cells.is_contiguous() and skip.is_contiguous() and cells.dtype == skip.dtype
+    if not (is_quick(cells) and is_plain and mixers.shape[1] == MIXED_MASKS):
+        return mix_twin(cells, skip, mixers, size)
+    mixers = mixers.float().contiguous()
+    batch, _, channels = cells.shape
+    out = mixers.new_empty(batch, MIXED_MASKS, 4 * size[0], 4 * size[1])
+    addresses = (cells.data_ptr(), skip.data_ptr(), mixers.data_ptr(), out.data_ptr())
+    skip_image = skip.stride(0) if len(skip) > 1 else 0
+    _run("sam2_mix_cpu", _Mix(*addresses, batch, *size, channels, skip_image, *_how(cells)))
+    return out
+
+
+def mix_twin(cells: Tensor, skip: Tensor, mixers: Tensor, size: tuple[int, int]) -> Tensor:
+    """What `mix` gives, by PyTorch."""
+    mixed = F.gelu(cells + skip) @ mixers.transpose(1, 2).to(cells.dtype)  # [B, H*W*16, M]
+    batch, masks = len(cells), mixers.shape[1]
+    # y, x, then lower or upper, left or right, twice
+    planes = mixed.reshape(batch, *size, 2, 2, 2, 2, masks).permute(0, 7, 1, 3, 5, 2, 4, 6)
+    return planes.reshape(batch, masks, 4 * size[0], 4 * size[1]).float()
 
 
 def is_quick(x: Tensor) -> bool:

@@ -37,6 +37,25 @@ int sam2_add_norm_cpu(const sam2_add_norm *problem) try {
     return SAM2_OUT_OF_MEMORY;
 }
 
+int sam2_mix_cpu(const sam2_mix *problem) try {
+    const sam2_mix &p = *problem;
+#if defined(SAM2_X86_VECTORS)
+    const sam2::Mix kind = choose<sam2::Mix>(sam2::mix_avx512, sam2::mix_avx2);
+    if (kind == nullptr) return SAM2_UNSUPPORTED;
+    const int64_t lines = p.batch * p.height;
+    if (lines == 0 || p.width == 0) return SAM2_OK;
+    const auto work = [&](int64_t first, int64_t last) { kind(p, first, last); };
+    // A number that goes through a GELU and into four masks is worth some that are only moved.
+    const double numbers = 16. * double(lines) * double(p.width) * double(p.channels + 1);
+    return sam2::Parts(lines, sam2::threads_worth(numbers, WORTH_A_THREAD, lines, p.threads), work).run(p.parallel);
+#else
+    (void)p;
+    return SAM2_UNSUPPORTED;
+#endif
+} catch (const std::bad_alloc &) {
+    return SAM2_OUT_OF_MEMORY;
+}
+
 int sam2_halve_cpu(const sam2_halve *problem) try {
     const sam2_halve &p = *problem;
 #if defined(SAM2_X86_VECTORS)

@@ -54,6 +54,10 @@ void halve_avx512(const sam2_halve &p, int64_t first, int64_t last) {
     p.format == SAM2_BFLOAT16 ? halve_lines<uint16_t>(p, first, last) : halve_lines<float>(p, first, last);
 }
 
+void mix_avx512(const sam2_mix &p, int64_t first, int64_t last) {
+    p.format == SAM2_BFLOAT16 ? mix_lines<uint16_t>(p, first, last) : mix_lines<float>(p, first, last);
+}
+
 }  // namespace sam2
 
 #if defined(__clang__)

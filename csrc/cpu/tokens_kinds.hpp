@@ -1,10 +1,11 @@
-// Sums with layer norms, and maxima of neighbours, of one set of vector instructions each.
+// Sums with layer norms, maxima of neighbours and mixing to masks, of one set of vector instructions each.
 #pragma once
 
 #include <cstdint>
 
 #include "../include/add_norm.h"
 #include "../include/halve.h"
+#include "../include/mix.h"
 #include "processor.hpp"
 
 namespace sam2 {
@@ -20,5 +21,10 @@ void add_norm_avx512(const sam2_add_norm &problem, int64_t first, int64_t last, 
 using Halve = void (*)(const sam2_halve &problem, int64_t first, int64_t last);
 void halve_avx2(const sam2_halve &problem, int64_t first, int64_t last);
 void halve_avx512(const sam2_halve &problem, int64_t first, int64_t last);
+
+// Lines `first` to `last` of cells, over all images.
+using Mix = void (*)(const sam2_mix &problem, int64_t first, int64_t last);
+void mix_avx2(const sam2_mix &problem, int64_t first, int64_t last);
+void mix_avx512(const sam2_mix &problem, int64_t first, int64_t last);
 
 }  // namespace sam2

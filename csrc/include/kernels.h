@@ -16,7 +16,7 @@
 #endif
 
 /* Raised with every change of a declaration in this folder; sam2_engine/ops.py refuses a library of another version. */
-#define SAM2_KERNELS_VERSION 4
+#define SAM2_KERNELS_VERSION 5
 
 enum {
     SAM2_OK = 0,

@@ -221,9 +221,11 @@ class Attention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend from ``[B, N, dim]`` to ``[B, L, key_dim]``; gives ``[B, N, dim]``."""
-        q = self.split_heads(self.q_proj(queries))
-        k = self.split_heads(self.k_proj(keys))
-        v = self.split_heads(self.v_proj(values))
+        return self.attend(self.q_proj(queries), self.k_proj(keys), self.v_proj(values))
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The same from what the projections give."""
+        q, k, v = (self.split_heads(projected) for projected in (queries, keys, values))
         attended = attend(q, k, v)  # [B, heads, N, C / heads]
         out: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
         return out

@@ -5,15 +5,37 @@ Letters: B objects · T tokens · C channels · H W grid of the embedding · M =
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from ..token_ops import add_norm, norm
+from ..token_ops import add_norm, mix, norm
 from .layers import Attention, ChannelNorm, Doubling, Mlp, in_compute_format, rows_for
 
 NUM_MASKS = 4
+
+
+Look = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Images ``[B, H*W, C]``; keys and values ``[B, H*W, C/2]`` that tokens attend to; queries ``[B, H*W, C/2]`` that
+attend to tokens."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstSight:
+    """What decoding computes of images before it looks at a prompt.
+
+    Attributes
+    ----------
+    look : of the first block
+    skips : finer levels ([B or 1, C/8, 4H, 4W], [B or 1, C/4, 2H, 2W]); or in the order of the embedding's cells, each
+        followed by its parts, ([B or 1, H*W*16, C/8], [B or 1, H*W*4, C/4])
+    """
+
+    look: Look
+    skips: tuple[Tensor, Tensor]
 
 
 class TwoWayBlock(nn.Module):
@@ -31,18 +53,26 @@ class TwoWayBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, image: Tensor, prompt_pe: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
+    def look(self, image: Tensor, places: Tensor) -> Look:
+        """Image ``[B, H*W, C]`` as this block reads it."""
+        placed, to_image = image + places, self.cross_attn_token_to_image
+        queries = self.cross_attn_image_to_token.q_proj(placed)
+        return image, to_image.k_proj(placed), to_image.v_proj(image), queries
+
+    def forward(self, tokens: Tensor, look: Look, prompt_pe: Tensor) -> tuple[Tensor, Tensor]:
+        to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
+        image, image_keys, image_values, image_queries = look
         if self.is_first:
             # The tokens still are their own positions here, and replace themselves instead of adding up.
             tokens = self.norm1(self.self_attn(tokens, tokens, tokens))
         else:
             placed = tokens + prompt_pe
             tokens = self.norm1(tokens + self.self_attn(placed, placed, tokens))
-        placed_image = image + image_pe
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + prompt_pe, placed_image, image))
+        tokens = self.norm2(tokens + to_image.attend(to_image.q_proj(tokens + prompt_pe), image_keys, image_values))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        seen = self.cross_attn_image_to_token(placed_image, tokens + prompt_pe, tokens)
-        return tokens, add_norm(image, seen, self.norm4)[1]
+        keys, values = to_tokens.k_proj(tokens + prompt_pe), to_tokens.v_proj(tokens)
+        told = to_tokens.attend(image_queries, keys, values)
+        return tokens, add_norm(image, told, self.norm4)[1]
 
 
 class TwoWayTransformer(nn.Module):
@@ -54,13 +84,22 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(dim, heads, inner_dim=dim // 2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
-    def forward(self, prompt_tokens: Tensor, image: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
+    def look(self, image: Tensor, places: Tensor) -> Look:
+        """Image ``[B, H*W, C]`` as the first block reads it."""
+        return self._blocks()[0].look(image, places)
+
+    def forward(self, prompt_tokens: Tensor, look: Look, places: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``[B, T, C]`` and image ``[B, H*W, C]``, both refined."""
-        tokens = prompt_tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, prompt_tokens, image_pe)
-        last_look = self.final_attn_token_to_image(tokens + prompt_tokens, image + image_pe, image)
+        first, second = self._blocks()
+        tokens, image = first(prompt_tokens, look, prompt_tokens)
+        tokens, image = second(tokens, second.look(image, places), prompt_tokens)
+        last_look = self.final_attn_token_to_image(tokens + prompt_tokens, image + places, image)
         return self.norm_final_attn(tokens + last_look), image
+
+    def _blocks(self) -> tuple[TwoWayBlock, TwoWayBlock]:
+        first, second = self.layers
+        assert isinstance(first, TwoWayBlock) and isinstance(second, TwoWayBlock), "as made"
+        return first, second
 
 
 class MaskDecoder(nn.Module):
@@ -86,39 +125,52 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = Mlp(dim, dim, dim, NUM_MASKS)
         self.pred_obj_score_head = Mlp(dim, dim, dim, 1)
 
-    def forward(
-        self, image: Tensor, image_pe: Tensor, prompt_tokens: Tensor, skips: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Decode all four masks.
+    def look(self, image: Tensor, image_pe: Tensor, skips: tuple[Tensor, Tensor]) -> FirstSight:
+        """What is alike for all tokens.
 
         Parameters
         ----------
         image : [B, C, H, W], the embedding with memory and mask prompt in it
         image_pe : [1, C, H, W]
-        prompt_tokens : [B, N, C]
         skips : ([B or 1, C/8, 4H, 4W], [B or 1, C/4, 2H, 2W])
+        """
+        size = (image.shape[-2], image.shape[-1])
+        rows = in_compute_format(image).flatten(2).transpose(1, 2).contiguous()  # [B, H*W, C]
+        up2, up4 = self._doublings()
+        if up2.can_divide(rows) and up4.can_divide(rows):
+            skips = (_by_cell(skips[0], size).to(rows.dtype), _by_cell(skips[1], size).to(rows.dtype))
+        return FirstSight(self.transformer.look(rows, _places(image_pe, rows)), skips)
+
+    def forward(
+        self, sight: FirstSight, image_pe: Tensor, prompt_tokens: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decode all four masks.
+
+        Parameters
+        ----------
+        sight : of B images or one, from `look`
+        image_pe : [1, C, H, W]
+        prompt_tokens : [B, N, C]
 
         Returns
         -------
         logits [B, 4, 4H, 4W] · predicted IoU [B, 4], 0 to 1 · mask tokens [B, 4, C] · object score logit [B, 1]
         """
-        batch, _, height, width = image.shape
+        batch, size = prompt_tokens.shape[0], (image_pe.shape[-2], image_pe.shape[-1])
         heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((heads.expand(batch, -1, -1), prompt_tokens), dim=1)  # [B, 6 + N, C]
-        image = in_compute_format(image)
-        image_pe_blc = image_pe.to(image.dtype).flatten(2).transpose(1, 2)  # [1, H*W, C]
-        tokens, image_blc = self.transformer(tokens, image.flatten(2).transpose(1, 2), image_pe_blc)
+        image, keys, values, queries = (rows_for(part, batch) for part in sight.look)
+        look = (image.contiguous(), keys, values, queries)  # which sums ask for
+        tokens, image_blc = self.transformer(tokens, look, _places(image_pe, image))
         mask_tokens = tokens[:, 2 : 2 + NUM_MASKS]
         mixers = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        logits = self._logits(image_blc, (height, width), mixers, skips)
+        logits = self._logits(image_blc, size, mixers, sight.skips)
         iou = self.iou_prediction_head(tokens[:, 1]).float().sigmoid()
         return logits.float(), iou, mask_tokens, self.pred_obj_score_head(tokens[:, 0]).float()
 
     def _logits(self, image_blc: Tensor, size: tuple[int, int], mixers: Tensor, skips: tuple[Tensor, Tensor]) -> Tensor:
         """Finer features mixed to masks: ``[B, H*W, C]`` and ``[B, 4, C/8]`` → ``[B, 4, 4H, 4W]``."""
-        up2, up4 = self.output_upscaling[0], self.output_upscaling[3]
-        assert isinstance(up2, Doubling) and isinstance(up4, Doubling), "as made"
-        if up2.can_divide(image_blc) and up4.can_divide(image_blc):
+        if skips[0].ndim == 3:
             return self._logits_by_cell(image_blc, size, mixers, skips)
         fine = self._upscale(image_blc.transpose(1, 2).reshape(image_blc.shape[0], -1, *size), skips)
         return (mixers @ fine.flatten(2)).reshape(fine.shape[0], NUM_MASKS, *fine.shape[-2:])
@@ -130,18 +182,15 @@ class MaskDecoder(nn.Module):
 
         Only the logits are put in their places, an eighth of the features in number.
         """
-        up2, channel_norm, _, up4, _ = self.output_upscaling
-        assert isinstance(up2, Doubling) and isinstance(up4, Doubling), "as made"
+        (up2, up4), channel_norm, (stride4, stride8) = self._doublings(), self.output_upscaling[1], skips
         assert isinstance(channel_norm, ChannelNorm), "as made"
-        stride4, stride8 = skips
-        cells = norm(up2.divide(image_blc) + _by_cell(stride8, size), channel_norm)  # [B, H*W*4, C/4]
-        cells = F.gelu(up4.divide(F.gelu(cells)) + _by_cell(stride4, size))  # [B, H*W*16, C/8]
-        mixed = cells @ mixers.transpose(1, 2).to(cells.dtype)  # [B, H*W*16, 4]
-        parts = mixed.reshape(
-            mixed.shape[0], *size, 2, 2, 2, 2, NUM_MASKS
-        )  # y, x, then lower or upper, left or right, twice
-        planes = parts.permute(0, 7, 1, 3, 5, 2, 4, 6)  # [B, 4, H, 2, 2, W, 2, 2]
-        return planes.reshape(mixed.shape[0], NUM_MASKS, 4 * size[0], 4 * size[1])
+        cells = norm(up2.divide(image_blc) + stride8, channel_norm)  # [B, H*W*4, C/4]
+        return mix(up4.divide(F.gelu(cells)), stride4, mixers, size)
+
+    def _doublings(self) -> tuple[Doubling, Doubling]:
+        up2, up4 = self.output_upscaling[0], self.output_upscaling[3]
+        assert isinstance(up2, Doubling) and isinstance(up4, Doubling), "as made"
+        return up2, up4
 
     def _upscale(self, image: Tensor, skips: tuple[Tensor, Tensor]) -> Tensor:
         """``[B, C, H, W]`` → ``[B, C/8, 4H, 4W]``, the finer encoder levels added on the way."""
@@ -149,6 +198,11 @@ class MaskDecoder(nn.Module):
         stride4, stride8 = (rows_for(skip, image.shape[0]) for skip in skips)
         image = activation(norm(up2(image) + stride8))
         return F.gelu(up4(image) + stride4)
+
+
+def _places(image_pe: Tensor, rows: Tensor) -> Tensor:
+    """The grid's positions ``[1, C, H, W]`` as ``[1, H*W, C]``, in the numbers of an image's `rows`."""
+    return image_pe.to(rows.dtype).flatten(2).transpose(1, 2)
 
 
 def _by_cell(plane: Tensor, size: tuple[int, int]) -> Tensor:

@@ -86,11 +86,16 @@ class PromptEncoder(nn.Module):
         padding = self.not_a_point_embed.weight.float().expand_as(marked)
         return torch.where((kinds == PointKind.PADDING)[..., None], padding, marked).to(table.dtype)
 
-    def plane(self, prompts: PromptTensors, side: int) -> Tensor:
-        """What the mask prompt adds to the image embedding, ``[B or 1, C, S/16, S/16]`` or ``[1, C, 1, 1]``."""
+    @property
+    def no_mask(self) -> Tensor:
+        """What is added to the image embedding where there is no mask prompt, ``[1, C, 1, 1]``."""
+        return self.no_mask_embed.weight[..., None, None]
+
+    def plane(self, prompts: PromptTensors, side: int) -> Tensor | None:
+        """What the mask prompt adds to the image embedding, ``[B or 1, C, S/16, S/16]``; None without one."""
         mask = draw(prompts, side // 4) if self.draws else prompts.mask
         if mask is None:
-            return self.no_mask_embed.weight[..., None, None]
+            return None
         plane: Tensor = self.mask_downscaling(mask.to(self.no_mask_embed.weight.dtype))
         return plane
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..outputs import Candidates, ImageFeatures
 from .layers import Linear, Mlp, rows_for
-from .mask_decoder import MaskDecoder
+from .mask_decoder import FirstSight, MaskDecoder
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .neck import ImageEncoder
@@ -148,18 +148,32 @@ class Sam2(nn.Module):
         projected: Tensor = self.obj_ptr_tpos_proj(codes)
         return projected.repeat_interleave(self.config.dim // self.config.memory_dim, dim=0)
 
-    def decode(self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors) -> Candidates:
+    def look(self, view: Tensor, skips: tuple[Tensor, Tensor]) -> FirstSight:
+        """What decoding computes of a conditioned embedding ``[B, C, h, w]`` alike for all prompts without a mask."""
+        return self._look(view + self.sam_prompt_encoder.no_mask, skips)
+
+    def _look(self, image: Tensor, skips: tuple[Tensor, Tensor]) -> FirstSight:
+        return self.sam_mask_decoder.look(image, self._places(image), skips)
+
+    def _places(self, image: Tensor) -> Tensor:
+        """Codes of the grid's positions, ``[1, C, h, w]``."""
+        return self.sam_prompt_encoder.pe_layer.grid(image.shape[-2], image.shape[-1])
+
+    def decode(
+        self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors, sight: FirstSight | None = None
+    ) -> Candidates:
         """Masks from a conditioned embedding ``[B or 1, C, h, w]`` and the prompts of B objects.
 
         Gives all four candidates: first the single mask, then the three alternatives of an ambiguous prompt. Pointers
-        are those of a visible object.
+        are those of a visible object. Who asks one embedding more than once gives what `look` made of it as `sight`.
         """
         encoder = self.sam_prompt_encoder
         side = view.shape[-1] * STRIDE
-        tokens = encoder.tokens(prompts, side)
-        image = rows_for(view + encoder.plane(prompts, side), tokens.shape[0])
-        image_pe = encoder.pe_layer.grid(view.shape[-2], view.shape[-1])
-        logits, iou, mask_tokens, object_score = self.sam_mask_decoder(image, image_pe, tokens, skips)
+        tokens, plane = encoder.tokens(prompts, side), encoder.plane(prompts, side)
+        if plane is not None:
+            sight = self._look(view + plane, skips)
+        found = self.sam_mask_decoder(sight or self.look(view, skips), self._places(view), tokens)
+        logits, iou, mask_tokens, object_score = found
         if self.config.refines_mask and prompts.mask is not None:
             logits = logits + KEPT_SHARE * prompts.mask.float().clamp(-KEPT_LIMIT, KEPT_LIMIT)
         return Candidates(logits, iou, self.obj_ptr_proj(mask_tokens), object_score)

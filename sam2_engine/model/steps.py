@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from ..outputs import Candidates, ImageFeatures
+from .mask_decoder import FirstSight
 from .prompt_encoder import PromptTensors
 from .sam2 import Memory
 
@@ -20,7 +21,9 @@ class Steps(Protocol):
     def condition(self, embedding: Tensor, memory: Memory | None) -> Tensor:
         """The embedding with a memory in it."""
 
-    def decode(self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors) -> Candidates:
+    def decode(
+        self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors, sight: FirstSight | None = None
+    ) -> Candidates:
         """All four candidates."""
 
     def remember(self, embedding: Tensor, mask: Tensor, object_score: Tensor) -> Tensor:

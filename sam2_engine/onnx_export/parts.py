@@ -81,12 +81,13 @@ class DecodeMasks(nn.Module):
         has_mask: Tensor,
     ) -> tuple[Tensor, ...]:
         model, prompts = self.model, PromptTensors(points_xy, kinds, mask)
-        encoder, side, count = model.sam_prompt_encoder, model.config.image_side, kinds.shape[0]
+        encoder, decoder = model.sam_prompt_encoder, model.sam_mask_decoder
+        side, count = model.config.image_side, kinds.shape[0]
         tokens = encoder.tokens(prompts, side)
         image = rows_of(conditioned, count) + self._plane(prompts, has_mask)
         image_pe = encoder.pe_layer.grid(side // 16, side // 16)
         skips = (rows_of(skip4, count), rows_of(skip8, count))
-        logits, iou, mask_tokens, object_score = model.sam_mask_decoder(image, image_pe, tokens, skips)
+        logits, iou, mask_tokens, object_score = decoder(decoder.look(image, image_pe, skips), image_pe, tokens)
         if model.config.refines_mask:
             logits = logits + has_mask.float() * KEPT_SHARE * mask.clamp(-KEPT_LIMIT, KEPT_LIMIT)
         return logits, iou, mask_tokens, object_score

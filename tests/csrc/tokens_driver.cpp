@@ -1,4 +1,4 @@
-// Runs sums with norms, maxima of neighbours and rounding to 8 bits over many shapes, with all instructions that the processor
+// Runs sums with norms, maxima of neighbours, mixing to masks and rounding to 8 bits over many shapes, with all instructions that the processor
 // has, and compares with double precision:
 //     g++ -fsanitize=address,undefined tokens_driver.cpp ../../csrc/cpu/tokens*.cpp ../../csrc/cpu/quantise.cpp -lpthread
 //
@@ -88,6 +88,37 @@ void halve(int64_t batch, int64_t height, int64_t width, int64_t channels) {
     look();
 }
 
+template <class Number>
+void mix(int64_t batch, int64_t height, int64_t width, int64_t channels) {
+    const int64_t image = height * width * 16 * channels, shared = one_of({0, 1});
+    Numbers<Number> cells(batch * image), skip(shared ? image : batch * image);
+    Numbers<float> mixers(batch * 4 * channels), out(batch * 4 * height * width * 16);
+    sam2_mix p{cells.data, skip.data, mixers.data, out.data, batch, height, width, channels, shared ? 0 : image,
+               Format<Number>::name, 3, nullptr};
+    const auto look = [&] {
+        for (int64_t n = 0; n < batch; ++n)
+            for (int64_t mask = 0; mask < 4; ++mask)
+                for (int64_t row = 0; row < 4 * height; ++row)
+                    for (int64_t column = 0; column < 4 * width; ++column) {
+                        const int64_t part = row / 2 % 2 * 8 + column / 2 % 2 * 4 + row % 2 * 2 + column % 2;
+                        const int64_t at = ((row / 4 * width + column / 4) * 16 + part) * channels;
+                        double wanted = 0, size = 0;
+                        for (int64_t c = 0; c < channels; ++c) {
+                            const double x = double{widened(cells.data[n * image + at + c])} +
+                                             widened(skip.data[(shared ? 0 : n * image) + at + c]);
+                            const double term = x * 0.5 * std::erfc(-x / std::sqrt(2.)) * mixers.data[(n * 4 + mask) * channels + c];
+                            wanted += term, size += std::abs(term);
+                        }
+                        check("mask", out.data[((n * 4 + mask) * 4 * height + row) * 4 * width + column], wanted, 1e-5 * (1 + size));
+                    }
+    };
+    if (sam2_mix_cpu(&p) != SAM2_OK) std::exit(2);
+    look();
+    if (out.data == nullptr) return;
+    sam2::mix_avx2(p, 0, batch * height);
+    look();
+}
+
 void quantise(int64_t count) {
     Numbers<uint16_t> numbers(count);
     Numbers<uint16_t> room((count + 1) / 2);
@@ -107,6 +138,8 @@ int main(int, char **arguments) {
         add_norm<uint16_t>(rows, channels, i % 2 == 0);
         halve<float>(one_of({0, 1, 2}), one_of({1, 2, 7, 8}), one_of({1, 2, 5, 14}), channels);
         halve<uint16_t>(one_of({0, 1, 2}), one_of({1, 2, 7, 8}), one_of({1, 2, 5, 14}), channels);
+        mix<float>(one_of({0, 1, 2}), one_of({0, 1, 3}), one_of({0, 1, 2}), channels);
+        mix<uint16_t>(one_of({0, 1, 2}), one_of({0, 1, 3}), one_of({0, 1, 2}), channels);
         quantise(one_of({0, 1, 7, 63, 1000, 70000}));
     }
     std::printf("%d times\n", times);

@@ -157,7 +157,7 @@ def test_a_library_of_another_version_is_not_used(
 
 def test_build_info_says_what_is_compiled() -> None:
     assert str(kernels.KernelBuild(None, None)) == (
-        "components, cleanup_masks, attention, add_norm, halve - CPU: not built, the plain twin is used; "
+        "components, cleanup_masks, attention, add_norm, halve, mix - CPU: not built, the plain twin is used; "
         "CUDA: not built, CUDA tensors are cleaned up on the CPU"
     )
     assert "CPU: compiled; CUDA: compiled" in str(kernels.KernelBuild(Path("a"), Path("b")))

@@ -1,4 +1,4 @@
-"""Sums with layer norms, and maxima of neighbours: the kernels give what their twins give."""
+"""Sums with layer norms, maxima of neighbours, mixing to masks: the kernels give what their twins give."""
 
 from __future__ import annotations
 
@@ -73,6 +73,43 @@ def test_halves_are_the_bits_of_the_twin(
             torch.testing.assert_close(
                 token_ops.halve(part), token_ops.halve_twin(part), rtol=0, atol=0, equal_nan=True
             )
+
+
+@formats
+@settings(max_examples=40)
+@given(
+    sizes=st.tuples(*[st.integers(0, 4)] * 3),
+    channels=st.integers(1, 40),
+    shares=st.booleans(),
+    seed=st.integers(0, 2**31),
+    scale=st.sampled_from([0.1, 1.0, 10.0]),
+)
+def test_masks_are_mixed_as_by_the_twin(
+    dtype: torch.dtype, sizes: tuple[int, int, int], channels: int, shares: bool, seed: int, scale: float
+) -> None:
+    batch, height, width = sizes
+    cells = random(batch, height * width * 16, channels, dtype=dtype, seed=seed) * scale
+    skip = random(1 if shares else batch, height * width * 16, channels, dtype=dtype, seed=seed + 1)
+    mixers = random(batch, 4, channels, dtype=torch.float32, seed=seed + 2)
+    with torch.inference_mode():
+        found = token_ops.mix(cells, skip, mixers, (height, width))
+        twin = token_ops.mix_twin(cells.float(), skip.float(), mixers, (height, width))
+    assert found.dtype == torch.float32 and found.shape == (batch, 4, 4 * height, 4 * width)
+    # The kernel rounds nothing on the way, whatever the features are stored in.
+    torch.testing.assert_close(found, twin, rtol=1e-5, atol=2e-5 * max(scale, 1.0))
+
+
+def test_each_part_of_a_cell_is_mixed_into_its_place() -> None:
+    """A cell's parts are lower or upper, left or right, and each of them once more."""
+    sizes, cells = (3, 2), torch.zeros(1, 3 * 2 * 16, 1)
+    place = 16 * (2 * 2 + 1) + int("1001", 2)  # the last cell: lower, left, then upper, right
+    cells[0, place] = 30.0  # a GELU leaves it as it is
+    with torch.inference_mode():
+        for way in (token_ops.mix, token_ops.mix_twin):
+            mixed = way(cells, torch.zeros_like(cells), torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(1, 4, 1), sizes)
+            expected = torch.zeros(1, 4, 12, 8)
+            expected[0, :, 2 * 4 + 2, 4 + 1] = torch.tensor([30.0, 60.0, 90.0, 120.0])
+            torch.testing.assert_close(mixed, expected, rtol=1e-6, atol=1e-6)
 
 
 @formats
