@@ -35,11 +35,12 @@ from sam2_engine.geometry import Window  # noqa: E402
 from sam2_engine.looking import box_in  # noqa: E402
 from sam2_engine.memory import MemoryEntry  # noqa: E402
 from sam2_engine.model import Sam2  # noqa: E402
+from sam2_engine.placement import Placement  # noqa: E402
 from sam2_engine.prompts import Prompts  # noqa: E402
 from sam2_engine.session import Session  # noqa: E402
 from sam2_engine.shortcuts import EXACT, Shortcuts  # noqa: E402
 from sam2_engine.track import Track  # noqa: E402
-from sam2_engine.tracking import Placement, Tracker  # noqa: E402
+from sam2_engine.tracking import Tracker  # noqa: E402
 from sam2_engine.training.synthetic import make_clip  # noqa: E402
 
 Masks = dict[tuple[int, int], NDArray[np.bool_]]

@@ -26,7 +26,7 @@ MAX_PREWARMED = 20
 
 
 Precision = Literal["fp32", "bf16"]
-"""As `sam2_engine.tracking.Precision`, which cannot be had without PyTorch."""
+"""As `sam2_engine.placement.Precision`, which cannot be had without PyTorch."""
 
 
 class SettingsError(EngineError, ValueError):

@@ -11,7 +11,8 @@ from ._objects import ControllerSettings
 from ._picture import Picture
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Precision, Tracker
+    from sam2_engine.placement import Precision
+    from sam2_engine.tracking import Tracker
 
     from ._walkers import MakeTracker
 

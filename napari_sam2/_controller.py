@@ -27,7 +27,8 @@ from ._state import Action, State
 from ._store_labels import StoreLabels
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Precision, Tracker
+    from sam2_engine.placement import Precision
+    from sam2_engine.tracking import Tracker
 
     from ._walkers import MakeTracker
 

@@ -23,7 +23,8 @@ from ._status import status_of
 from ._walkers import Walkers
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Precision, Tracker
+    from sam2_engine.placement import Precision
+    from sam2_engine.tracking import Tracker
     from sam2_engine.walking import Walker
 
     from ._walkers import MakeTracker

@@ -19,7 +19,8 @@ from ._work import Work
 from ._worker import Job, Urgency, Worker
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Precision, Tracker
+    from sam2_engine.placement import Precision
+    from sam2_engine.tracking import Tracker
 
     from ._controller import Controller
     from ._group_input import InputGroup

@@ -19,7 +19,7 @@ from sam2_engine.processor import knows_bf16
 from ._key_table import ACTIONS
 
 if TYPE_CHECKING:
-    from sam2_engine.tracking import Precision
+    from sam2_engine.placement import Precision
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from .frames import LiveFrames, open_frames
     from .opening import load_tracker, open_session
     from .outputs import FrameMasks
+    from .placement import Placement
     from .predictor import SAM2AutomaticMaskGenerator, SAM2ImagePredictor, SAM2VideoPredictor, build_sam2
     from .prompts import Box, Click, ObjectId, Prompts
     from .session import Session
     from .shortcuts import Shortcuts
-    from .tracking import Placement, Tracker
+    from .tracking import Tracker
 
 _HOMES = {
     "Box": "prompts",

@@ -6,7 +6,8 @@ Letters: B objects or images · M masks · S model side · s = S/4 · C channels
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,13 @@ from torch import Tensor
 
 from . import cleanup
 from .geometry import Resize, Window
+from .kept_features import content_name
 from .model import FirstSight, PromptTensors, Sam2, Steps
-from .outputs import Candidates
-from .pixels import Range
-from .tracking import Placement, Tracker, format_around
+from .outputs import Candidates, ImageFeatures, joined
+from .pixels import Range, intensity_range
+from .placement import Placement, format_around
+from .stored_features import SharedFeatures
+from .tracking import Tracker
 
 PIXELS_AT_ONCE = 1 << 26
 """Masks are brought to image size in groups of at most so many pixels; 256 MB of float32 logits."""
@@ -34,12 +38,14 @@ class EncodedImages:
     skips : ([B, C/8, S/4, S/4], [B, C/4, S/8, S/8])
     resizes : for each image, the map between it and the model
     sights : for each image, what decoding computes of it for any prompt
+    pixels : [B, 3, S, S] of models that look at them again, see `ImageFeatures`
     """
 
     view: Tensor
     skips: tuple[Tensor, Tensor]
     resizes: tuple[Resize, ...]
     sights: tuple[FirstSight, ...]
+    pixels: Tensor | None = None
 
     @property
     def mask_side(self) -> int:
@@ -62,17 +68,36 @@ def encode_images(
     spans: Sequence[Range | None] | None = None,
     *,
     steps: Steps | None = None,
+    kept: SharedFeatures | None = None,
 ) -> EncodedImages:
-    """Encode B pictures from `sam2_engine.pixels.as_picture`, of any sizes, in one batch."""
+    """Encode B pictures from `sam2_engine.pixels.as_picture`, of any sizes, in one batch.
+
+    With `kept` pictures that were encoded before are taken from there, and the others, one after the other, put there.
+    """
     tracker = tracker_for(model, steps)
     with tracker.placement.active():
-        features = tracker.encode(pictures, spans)
+        features = tracker.encode(pictures, spans) if kept is None else _kept_features(tracker, pictures, spans, kept)
         view = tracker.condition(features, None)
         rows = [features.select(slice(row, row + 1)).skips for row in range(len(view))]
         sights = tuple(model.look(one[None], skips) for one, skips in zip(view, rows, strict=True))
     side = model.config.image_side
     resizes = tuple(Resize((picture.shape[0], picture.shape[1]), side) for picture in pictures)
-    return EncodedImages(view, features.skips, resizes, sights)
+    return EncodedImages(view, features.skips, resizes, sights, features.pixels)
+
+
+def _kept_features(
+    tracker: Tracker, pictures: Sequence[NDArray[Any]], spans: Sequence[Range | None] | None, kept: SharedFeatures
+) -> ImageFeatures:
+    rows = []
+    for picture, given in zip(pictures, spans or [None] * len(pictures), strict=True):
+        span = given or intensity_range(picture, tracker.config.contrast)
+        encode = partial(_encode_one, tracker, picture, span)
+        rows.append(kept.rows(content_name(picture, span), [None], encode))
+    return joined(rows)
+
+
+def _encode_one(tracker: Tracker, picture: NDArray[Any], span: Range, _: Sequence[Window | None]) -> ImageFeatures:
+    return tracker.encode([picture], [span])
 
 
 def encode_window(model: Sam2, picture: NDArray[Any], span: Range, window: Window) -> EncodedImages:
@@ -83,7 +108,7 @@ def encode_window(model: Sam2, picture: NDArray[Any], span: Range, window: Windo
         view = tracker.condition(features, None)
         sights = (model.look(view, features.skips),)
     resize = Resize((picture.shape[0], picture.shape[1]), model.config.image_side, window)
-    return EncodedImages(view, features.skips, (resize,), sights)
+    return EncodedImages(view, features.skips, (resize,), sights, features.pixels)
 
 
 def decode_prompts(
@@ -94,8 +119,12 @@ def decode_prompts(
     *,
     multimask: bool,
     steps: Steps | None = None,
+    fine_edges: bool = False,
 ) -> Candidates:
-    """Candidates of B objects on image `index`, three for each or one; its features are read by all, not copied."""
+    """Candidates of B objects on image `index`, three for each or one; its features are read by all, not copied.
+
+    With `fine_edges` models that refine edges do so, which takes longer than decoding.
+    """
     tracker = tracker_for(model, steps)
     row, sight = slice(index, index + 1), images.sights[index]
     skips = (images.skips[0][row], images.skips[1][row])
@@ -104,7 +133,11 @@ def decode_prompts(
     with tracker.placement.active():
         everything = tracker.steps.decode(images.view[row], skips, prompts, known)
         offered = tracker.offered(everything, ambiguous=multimask)
-        return tracker.as_said(offered, prompts)
+        offered = tracker.as_said(offered, prompts)
+        if not fine_edges or images.pixels is None:
+            return offered
+        features = ImageFeatures(images.view[row], skips, images.pixels[row])
+        return replace(offered, logits=tracker.fine_edges(offered.logits, offered, features, prompts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from .model import PromptTensors, Sam2
 from .model_graphs import GraphedSteps
 from .pixels import as_picture
 from .prompts import Prompts
+from .stored_features import SharedFeatures
 from .tracking import PREVIOUS_LOGIT_LIMIT
 from .windowed_images import Offer, WindowedImage, WindowLogits, known_from
 
@@ -44,6 +45,7 @@ class SAM2ImagePredictor:
     window : ``auto`` looks at each object through a window around it, ``whole`` at whole images; as the model was
         trained when not given, so published models see whole images
     graphs : play the model's steps back from CUDA graphs where they can be recorded, with the same results
+    features : where features of whole images are kept and found again, see `sam2_engine.kept_features.open_features`
 
     Notes
     -----
@@ -61,6 +63,7 @@ class SAM2ImagePredictor:
         window: WindowChoice = None,
         *,
         graphs: bool = False,
+        features: SharedFeatures | None = None,
     ) -> None:
         self.window = window
         self.model = sam_model
@@ -68,6 +71,7 @@ class SAM2ImagePredictor:
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
         self._steps = GraphedSteps(sam_model) if graphs else None
+        self._kept = features
         self._images: EncodedImages | None = None
         self._windowed: list[WindowedImage] | None = None
         self._is_batch = False
@@ -127,7 +131,8 @@ class SAM2ImagePredictor:
         pictures = [as_picture(image) for image in images]
         rule = rule_for(self.model.config, self.window)
         if rule is None:
-            self._images, self._windowed = encode_images(self.model, pictures, steps=self._steps), None
+            encoded = encode_images(self.model, pictures, steps=self._steps, kept=self._kept)
+            self._images, self._windowed = encoded, None
         else:
             # Nothing is encoded yet: where to look is only known once something is said.
             tracker = tracker_for(self.model, self._steps)
@@ -334,7 +339,9 @@ class SAM2ImagePredictor:
         self, images: EncodedImages, index: int, prompts: PromptTensors, multimask: bool, return_logits: bool
     ) -> Prediction:
         """Masks, predicted IoU and mask logits, without the axis B where it is 1."""
-        offered = decode_prompts(self.model, images, index, prompts, multimask=multimask, steps=self._steps)
+        offered = decode_prompts(
+            self.model, images, index, prompts, multimask=multimask, steps=self._steps, fine_edges=True
+        )
         masks = self._at_image_size(offered.logits, images, index, as_logits=return_logits)
         low_res = offered.logits.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT).cpu().numpy()
         ious = offered.iou.cpu().numpy()

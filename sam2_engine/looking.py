@@ -1,7 +1,7 @@
 """Where to look for an object, and what is seen there: the first answer to prompts on one picture, and its refinement.
 
 Without windows the whole picture is encoded once. With them every object has a window of its own; a lone click, which
-says nothing about size, is tried at several scales. Letters: W windows · M masks · s = S/4 side of mask logits.
+says nothing about size, is tried at several scales. Letters: W windows · M masks · s side of mask logits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .config import ModelConfig
 from .geometry import Resize, Window, move_logits
+from .model import PromptTensors
 from .outputs import Candidates, ImageFeatures
 from .prompts import Box, Prompts
 from .ranking import expected_overlap
@@ -202,13 +203,13 @@ class _Look:
         windows = looker.rule.around_clicks(prompts.clicks, looker.size)
         features = looker.encode(windows)
         tensors = tracker.prompt_tensors([prompts] * len(windows), [looker.resize(window) for window in windows])
-        decision = tracker.decode(self.condition(features), features, tensors)
-        offered = decision.candidates
-        assert offered is not None, "decoded masks have candidates"
+        offered = tracker.candidates(self.condition(features), features, tensors)
         expected = expected_overlap(offered, windows)
-        window, mask = np.unravel_index(int(expected.argmax()), expected.shape)
-        chosen = _row(offered, slice(int(window), int(window) + 1))
-        return Sight(tracker.decide(chosen, torch.tensor([int(mask)])), windows[int(window)])
+        window, mask = (int(index) for index in np.unravel_index(int(expected.argmax()), expected.shape))
+        row = slice(window, window + 1)
+        decision = tracker.decide(_row(offered, row), torch.tensor([mask]))
+        said = PromptTensors(tensors.points_xy[row], tensors.kinds[row])
+        return Sight(tracker.with_fine_edges(decision, features.select(row), said), windows[window])
 
 
 def _depth(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -227,6 +228,7 @@ def _row(offered: Candidates, row: slice) -> Candidates:
         iou=offered.iou[row],
         pointers=offered.pointers[row],
         object_score=offered.object_score[row],
+        features=None if offered.features is None else offered.features[row],
     )
 
 

@@ -54,11 +54,9 @@ class GraphedSteps:
             return model.encode_image(pixels)
 
         def compute(pixels: Tensor) -> Outputs:
-            features = model.encode_image(pixels)
-            return (features.embedding, *features.skips)
+            return model.encode_image(pixels).levels
 
-        embedding, fine, middle = self.graphs.run("encode_image", compute, (pixels,))
-        return ImageFeatures(embedding, (fine, middle))
+        return ImageFeatures.of_levels(self.graphs.run("encode_image", compute, (pixels,)))
 
     def condition(self, embedding: Tensor, memory: Memory | None) -> Tensor:
         """As `Sam2.condition`."""
@@ -78,9 +76,9 @@ class GraphedSteps:
     def decode(
         self, view: Tensor, skips: tuple[Tensor, Tensor], prompts: PromptTensors, sight: FirstSight | None = None
     ) -> Candidates:
-        """As `Sam2.decode`, all of it anew; models that draw their prompts look at them first, which a graph cannot."""
+        """As `Sam2.decode`, all of it anew; plainly for small models, which look at prompts first, as no graph can."""
         model = self.model
-        if model.training or model.config.drawn_prompts:
+        if model.training or model.config.drawn_prompts or model.config.edge_channels:
             return model.decode(view, skips, prompts, sight)
 
         def compute(

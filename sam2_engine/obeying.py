@@ -45,13 +45,13 @@ LEAST_FILLED = 0.25
 """Share of its box that an object has at least, for its reach."""
 
 
-def obeyed(logits: Tensor, prompts: PromptTensors) -> Tensor:
+def obeyed(logits: Tensor, prompts: PromptTensors, cell: float = 4.0) -> Tensor:
     """Mask logits ``[B, M, s, s]`` that agree with the box and with all positive and negative clicks.
 
     The object ends where its box does, and reaches each side; positive clicks outside of a box widen it. Of two
-    contradicting clicks on one place the later one holds.
+    contradicting clicks on one place the later one holds. A cell of the masks is `cell` model pixels wide.
     """
-    cells = (prompts.points_xy.float() + 0.5) / 4 - 0.5  # [B, N, 2]
+    cells = (prompts.points_xy.float() + 0.5) / cell - 0.5  # [B, N, 2]
     bent = logits.float()
     if (prompts.kinds == PointKind.BOX_TOP_LEFT).any():
         bent = _boxed(bent, cells, prompts.kinds)

@@ -13,9 +13,10 @@ from .errors import SettingError
 from .frames import open_frames
 from .model.eight_bits import rounded
 from .model_graphs import GraphedSteps
+from .placement import PRECISIONS, Placement, Precision
 from .session import Session
 from .shortcuts import EXACT, Shortcuts
-from .tracking import PRECISIONS, Placement, Precision, Tracker
+from .tracking import Tracker
 
 
 def load_tracker(
@@ -35,7 +36,7 @@ def load_tracker(
         ``sam2.1_hiera_tiny`` or ``facebook/sam2.1-hiera-tiny``, a folder or a file
     device : the best of this machine when not given
     image_side : side of the model input, a multiple of 32; that of the weights when not given
-    precision : numbers that products are computed in, see `sam2_engine.tracking.Precision`; ``int8`` is ``bf16`` with
+    precision : numbers that products are computed in, see `sam2_engine.placement.Precision`; ``int8`` is ``bf16`` with
         the large layers of the image encoder in 8 bits, on CPUs that have the instructions
     shortcuts : what is left out of looking at memories, to be quicker; nothing when not given
     graphs : play the model's steps back from CUDA graphs where they can be recorded, with the same results, see

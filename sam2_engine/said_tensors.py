@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .geometry import Resize
@@ -40,15 +41,21 @@ def without_points(batch: int, device: torch.device, mask: Tensor | None) -> Pro
     return PromptTensors(torch.zeros(batch, 1, 2, device=device), kinds, mask)
 
 
-def known_place(prompts: PromptTensors, cells: int) -> Tensor:
-    """Cells ``[B, 1, cells, cells]`` of the object: positive clicks, or without any point the mask before."""
+def known_place(prompts: PromptTensors, cells: int, cell: float = 4.0) -> Tensor:
+    """Cells ``[B, 1, cells, cells]`` of the object: positive clicks, or without any point the mask before.
+
+    A cell is so many model pixels wide.
+    """
     place = torch.zeros(len(prompts.kinds), cells, cells, dtype=torch.bool, device=prompts.kinds.device)
     rows, points = (prompts.kinds == PointKind.POSITIVE).nonzero(as_tuple=True)
-    x, y = (((prompts.points_xy[rows, points] + 0.5) / 4).long().clamp(0, cells - 1)).unbind(-1)
-    place[rows, y, x] = True
+    # All four cells that a logit between them is read from: one of them at least is above 0 where that is.
+    first = ((prompts.points_xy[rows, points] + 0.5) / cell - 0.5).floor().long()
+    (x0, y0), (x1, y1) = (corner.clamp(0, cells - 1).unbind(-1) for corner in (first, first + 1))
+    for y in (y0, y1):
+        place[rows, y, x0] = place[rows, y, x1] = True
     nothing_said = (prompts.kinds == PointKind.PADDING).all()
     if nothing_said and prompts.mask is not None:
-        return prompts.mask > 0
+        return F.interpolate(prompts.mask, size=(cells, cells)) > 0
     return place[:, None]
 
 

@@ -48,6 +48,9 @@ MAX_WAITING_BYTES = 64 * 2**20
 ABANDONED_S = 3600.0
 """A file that has been half written for so long will never be finished."""
 
+_LEVELS = ("embedding", "fine", "middle", "pixels")
+"""Of `ImageFeatures`, by their names in files; not all models have pixels."""
+
 Names = Callable[[int], str]
 """The content of a sequence's frame: equal for equal pixels and equal contrast, else different."""
 
@@ -340,42 +343,37 @@ def at_rest(features: ImageFeatures, device: torch.device) -> ImageFeatures:
     PyTorch's allocator asks for aligned blocks, which some C libraries do not use again once they were freed: of small
     features, three times the memory was taken after a while. NumPy's are plain.
     """
-    levels = (features.embedding, *features.skips)
     if device.type != "cpu":
-        embedding, fine, middle = (level.to(device).contiguous() for level in levels)
-        return ImageFeatures(embedding, (fine, middle))
+        return features.map(lambda level: level.to(device).contiguous())
     block = torch.from_numpy(np.empty(features.nbytes, np.uint8))
     kept, start = [], 0
-    for level in levels:
+    for level in features.levels:
         size = level.numel() * level.element_size()
         kept.append(block[start : start + size].view(level.dtype).view(level.shape).copy_(level))
         start += size
-    return ImageFeatures(kept[0], (kept[1], kept[2]))
+    return ImageFeatures.of_levels(kept)
 
 
 def _as(features: ImageFeatures, dtype: torch.dtype) -> ImageFeatures:
-    fine, middle = features.skips
-    return ImageFeatures(features.embedding.to(dtype), (fine.to(dtype), middle.to(dtype)))
+    return features.map(lambda level: level.to(dtype))
 
 
 def _on(features: ImageFeatures, device: torch.device) -> ImageFeatures:
-    fine, middle = features.skips
-    return ImageFeatures(features.embedding.to(device), (fine.to(device), middle.to(device)))
+    return features.map(lambda level: level.to(device))
 
 
 def _packed(features: ImageFeatures) -> bytes:
-    tensors = dict(zip(("embedding", "fine", "middle"), (features.embedding, *features.skips), strict=True))
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    tensors = {name: level.contiguous() for name, level in zip(_LEVELS, features.levels, strict=False)}
     return write_tensors(tensors | {"checksum": torch.tensor([_checksum(tensors.values())])})
 
 
 def _unpacked(content: bytes) -> ImageFeatures:
     """What `_packed` made; ValueError, KeyError or SafetensorError where it is damaged."""
     tensors = read_tensors(content)
-    features = ImageFeatures(tensors["embedding"], (tensors["fine"], tensors["middle"]))
-    if int(tensors["checksum"][0]) != _checksum((features.embedding, *features.skips)):
+    levels = [tensors[name] for name in _LEVELS if name in tensors or name != "pixels"]
+    if int(tensors["checksum"][0]) != _checksum(levels):
         raise ValueError("its checksum does not match")
-    return features
+    return ImageFeatures.of_levels(levels)
 
 
 def _checksum(tensors: Iterable[Tensor]) -> int:

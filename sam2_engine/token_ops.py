@@ -22,6 +22,7 @@ __all__ = [
     "add_norm_twin",
     "halve",
     "halve_twin",
+    "in_place",
     "is_quick",
     "mix",
     "mix_twin",
@@ -172,11 +173,15 @@ def mix(cells: Tensor, skip: Tensor, mixers: Tensor, size: tuple[int, int]) -> T
 
 def mix_twin(cells: Tensor, skip: Tensor, mixers: Tensor, size: tuple[int, int]) -> Tensor:
     """What `mix` gives, by PyTorch."""
-    mixed = F.gelu(cells + skip) @ mixers.transpose(1, 2).to(cells.dtype)  # [B, H*W*16, M]
-    batch, masks = len(cells), mixers.shape[1]
+    return in_place(F.gelu(cells + skip) @ mixers.transpose(1, 2).to(cells.dtype), size).float()
+
+
+def in_place(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Parts of cells as planes: ``[B, H*W*16, C]``, ordered as for `mix`, → ``[B, C, 4H, 4W]``."""
+    batch, _, channels = cells.shape
     # y, x, then lower or upper, left or right, twice
-    planes = mixed.reshape(batch, *size, 2, 2, 2, 2, masks).permute(0, 7, 1, 3, 5, 2, 4, 6)
-    return planes.reshape(batch, masks, 4 * size[0], 4 * size[1]).float()
+    planes = cells.reshape(batch, *size, 2, 2, 2, 2, channels).permute(0, 7, 1, 3, 5, 2, 4, 6)
+    return planes.reshape(batch, channels, 4 * size[0], 4 * size[1])
 
 
 def is_quick(x: Tensor) -> bool:

@@ -1,15 +1,14 @@
 """One object on one frame: condition → decode → remember. Binds model, memories and placement, and nothing else.
 
-THE place of how many masks, of what an absent object looks like, and of device and number formats.
+THE place of how many masks, and of what an absent object looks like.
 Letters: B objects · M masks · S model side · C channels of the embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +24,7 @@ from .model.sam2 import upsample_to
 from .obeying import obeyed
 from .outputs import Candidates, ImageFeatures
 from .pixels import Range, as_picture, to_model_input, window_input
+from .placement import PRECISIONS, Placement, Precision
 from .prompts import Prompts
 from .said_tensors import known_place, said_tensors, without_points
 from .shortcuts import EXACT, Shortcuts
@@ -52,50 +52,13 @@ MAX_POINTS_FOR_ALTERNATIVES = 1
 """With more points than this a prompt is taken as unambiguous."""
 
 
-Precision = Literal["fp32", "bf16"]
-"""``fp32`` computes as the published code does by default; ``bf16`` is quicker where a processor knows that format, and
-its masks differ in single pixels at their edges."""
-
-PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where and in which numbers to compute.
-
-    Attributes
-    ----------
-    device : of the model and of all work
-    compute : matrix products run in this; coordinates, softmax and losses stay float32
-    memory : spatial memories are stored in this, as the published code does
-    store : device that memories wait on
-    """
-
-    device: torch.device = torch.device("cpu")
-    compute: torch.dtype = torch.float32
-    memory: torch.dtype = torch.bfloat16
-    store: torch.device | None = None
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Inference without gradients, in the compute format."""
-        reduced = self.compute != torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.compute, enabled=reduced):
-            yield
-
-
-def format_around(device: torch.device) -> torch.dtype:
-    """What an autocast block around the call says, as the published predictors ask for it; float32 outside of one."""
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """What was decided for B objects on one frame.
 
     Attributes
     ----------
-    logits : [B, 1, S/4, S/4] float32, `ABSENT_LOGIT` everywhere for absent objects
+    logits : [B, 1, s, s] float32, `ABSENT_LOGIT` everywhere for absent objects; s is `ModelConfig.mask_side`
     iou : [B] predicted IoU of the chosen mask
     pointer : [B, C], that of absence for absent objects
     object_score : [B, 1] logit
@@ -231,7 +194,12 @@ class Tracker:
         everything = self.steps.decode(view, features.skips, prompts)
         offered = self.offered(everything, ambiguous=self._is_ambiguous(prompts))
         best = policy.choose(offered) if policy is not None else offered.iou.argmax(dim=1)
-        return self.decide(self.as_said(offered, prompts), best)
+        return self.with_fine_edges(self.decide(self.as_said(offered, prompts), best), features, prompts)
+
+    def candidates(self, view: Tensor, features: ImageFeatures, prompts: PromptTensors) -> Candidates:
+        """What `decode` chooses from, for who chooses by other rules; then come `decide` and `with_fine_edges`."""
+        everything = self.steps.decode(view, features.skips, prompts)
+        return self.as_said(self.offered(everything, ambiguous=self._is_ambiguous(prompts)), prompts)
 
     def as_said(self, offered: Candidates, prompts: PromptTensors) -> Candidates:
         """Candidates ``[B, M]`` that agree with what a person said, in inference of small models.
@@ -241,20 +209,37 @@ class Tracker:
         """
         if not self.config.refines_mask or self.model.training:
             return offered
-        logits, score = offered.logits, offered.object_score
-        # A lone click is a question, to which there are several answers; of what is said beyond it, each object's own.
-        said = (prompts.kinds != PointKind.PADDING).sum(dim=1, keepdim=True)  # [B, 1]
-        has_mask = prompts.mask is not None
-        is_certain = (said > 1) | has_mask
+        logits, score, is_certain = offered.logits, offered.object_score, _is_certain(prompts)
         if is_certain.any():
-            if has_mask:
-                logits = logits + CORRECTED_LOGIT * (said > 0)[..., None, None]
-            logits = torch.where(is_certain[..., None, None], obeyed(logits, prompts), logits)
             is_shown = (prompts.kinds == PointKind.POSITIVE) | (prompts.kinds == PointKind.BOX_TOP_LEFT)
             is_there = is_certain & is_shown.any(dim=1, keepdim=True)
             score = torch.where(is_there, score.clamp(min=PRESENT_SCORE), score)
-        logits = cleanup.keep_touching(logits, known_place(prompts, logits.shape[-1]))
-        return replace(offered, logits=logits, object_score=score)
+            if prompts.mask is not None:
+                logits = logits + CORRECTED_LOGIT * (_said(prompts) > 0)[..., None, None]
+        return replace(offered, logits=self._bound(logits, prompts), object_score=score)
+
+    def _bound(self, logits: Tensor, prompts: PromptTensors) -> Tensor:
+        """Mask logits ``[B, M, s, s]`` bound to what was said, and to its place."""
+        cell, is_certain = self.config.image_side / logits.shape[-1], _is_certain(prompts)
+        if is_certain.any():
+            logits = torch.where(is_certain[..., None, None], obeyed(logits, prompts, cell), logits)
+        return cleanup.keep_touching(logits, known_place(prompts, logits.shape[-1], cell))
+
+    def with_fine_edges(self, decision: Decision, features: ImageFeatures, prompts: PromptTensors) -> Decision:
+        """The decision with its edges drawn again, of models that do so; logits are then ``[B, 1, S/2, S/2]``."""
+        if decision.candidates is None or decision.candidates.features is None:
+            return decision
+        logits = self.fine_edges(decision.logits, decision.candidates, features, prompts)
+        visible = (decision.object_score > 0)[..., None, None]
+        return replace(decision, logits=torch.where(visible, logits, ABSENT_LOGIT))
+
+    def fine_edges(
+        self, logits: Tensor, offered: Candidates, features: ImageFeatures, prompts: PromptTensors
+    ) -> Tensor:
+        """Mask logits ``[B, M, S/4, S/4]`` of what was offered with their edges drawn again, ``[B, M, S/2, S/2]``."""
+        assert features.pixels is not None and offered.features is not None, "the model refines edges"
+        fine = self.model.refine_edges(features.pixels, offered.features, logits)
+        return self._bound(fine, prompts) if self.config.refines_mask and not self.model.training else fine
 
     def _is_ambiguous(self, prompts: PromptTensors) -> bool:
         """Whether the prompts may mean several masks; to models trained so, previous logits say which one is meant."""
@@ -359,26 +344,43 @@ class Tracker:
         resize: Resize | Sequence[Resize],
         previous: Sequence[Tensor | None] | None = None,
     ) -> PromptTensors:
-        """Clicks and boxes of B objects in model pixels, with previous logits ``[1, 1, S/4, S/4]`` as mask prompt.
+        """Clicks and boxes of B objects in model pixels, with previous logits ``[1, 1, s, s]`` as mask prompt.
 
         All objects or none have previous logits. `resize` is one for all objects, or one for each.
         """
         maps = [resize] * len(prompts) if isinstance(resize, Resize) else resize
         device = self.placement.device
         given = [logits for logits in previous or () if logits is not None]
-        mask = torch.cat(given).to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT) if given else None
+        mask = self._mask_prompt(torch.cat([self._coarse(one) for one in given])) if given else None
         return said_tensors(prompts, maps, device, mask)
 
     def no_prompts(self, batch: int, previous: Tensor | None = None) -> PromptTensors:
         """The prompts of B objects on a frame that is only tracked.
 
-        `previous`, the logits ``[B, 1, S/4, S/4]`` of the frame before, goes in for models that were trained with it.
+        `previous`, the logits ``[B, 1, s, s]`` of the frame before, goes in for models that were trained with it.
         """
-        device = self.placement.device
-        mask = None
-        if previous is not None and self.config.previous_logits:
-            mask = previous.to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-        return without_points(batch, device, mask)
+        told = previous if self.config.previous_logits else None
+        mask = None if told is None else self._mask_prompt(self._coarse(told))
+        return without_points(batch, self.placement.device, mask)
+
+    def _coarse(self, logits: Tensor) -> Tensor:
+        """Mask logits on the grid of mask prompts, ``[B, 1, S/4, S/4]``: means, where they are finer."""
+        side = self.config.prompt_side
+        return logits if logits.shape[-1] == side else F.adaptive_avg_pool2d(logits, side)
+
+    def _mask_prompt(self, logits: Tensor) -> Tensor:
+        return logits.to(self.placement.device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+
+
+def _said(prompts: PromptTensors) -> Tensor:
+    """How much was said of each object, ``[B, 1]``: clicks and corners of boxes."""
+    return (prompts.kinds != PointKind.PADDING).sum(dim=1, keepdim=True)
+
+
+def _is_certain(prompts: PromptTensors) -> Tensor:
+    """``[B, 1]``. A lone click is a question, to which there are several answers; what is said beyond it is not."""
+    said = _said(prompts)
+    return (said > 1) | (prompts.mask is not None)
 
 
 def replace_rows(candidates: Candidates, masks: slice) -> Candidates:

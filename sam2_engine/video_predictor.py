@@ -22,10 +22,11 @@ from .looking import WindowChoice
 from .memory import Direction, RecentFrames
 from .model import PointKind, Sam2
 from .model_graphs import GraphedSteps
+from .placement import Placement, format_around
 from .prompts import Box, Click, ObjectId, Prompts
 from .session import Session
 from .shortcuts import EXACT, Shortcuts
-from .tracking import Placement, Tracker, format_around
+from .tracking import Tracker
 
 Answer = tuple[int, list[ObjectId], Tensor]
 

@@ -1,6 +1,6 @@
 """Prompts on a single image through object-centred windows: what the image predictor does with small models.
 
-Letters: B objects · M masks · H W image · s = S/4 side of mask logits.
+Letters: B objects · M masks · H W image · s side of mask logits.
 """
 
 from __future__ import annotations
@@ -116,15 +116,17 @@ class WindowedImage:
         view = tracker.condition(features, None)
         tensors = tracker.prompt_tensors([prompts], self.resize(sight.window))
         others = tracker.offered(tracker.model.decode(view, features.skips, tensors), ambiguous=True)
-        best = sight.decision.logits[0]
-        overlap = ((best > 0) & (others.logits[0] > 0)).flatten(1).sum(1).float()
-        union = ((best > 0) | (others.logits[0] > 0)).flatten(1).sum(1).clamp(min=1)
+        best, logits = sight.decision.logits[0], others.logits
+        if others.features is not None:
+            logits = tracker.fine_edges(logits, others, features, tensors)
+        overlap = ((best > 0) & (logits[0] > 0)).flatten(1).sum(1).float()
+        union = ((best > 0) | (logits[0] > 0)).flatten(1).sum(1).clamp(min=1)
         unlike = (overlap / union).argsort()[:2]
         # What was looked at most closely stays first, so alternatives are never said to be better.
         ious = others.iou[0, unlike].clamp(max=float(sight.decision.iou) - 1e-4)
         order = ious.argsort(descending=True)
         return (
-            torch.cat((best, others.logits[0, unlike][order])),
+            torch.cat((best, logits[0, unlike][order])),
             torch.cat((sight.decision.iou, ious[order])),
         )
 

@@ -17,9 +17,10 @@ from ..image_predictor import SAM2ImagePredictor
 from ..model import Sam2
 from ..model.eight_bits import rounded
 from ..model_graphs import GraphedSteps
+from ..placement import Placement
 from ..prompts import Prompts
 from ..session import Session
-from ..tracking import Placement, Tracker
+from ..tracking import Tracker
 from .contender import Masks, Picture
 from .scenes import Film
 from .variants import Variant

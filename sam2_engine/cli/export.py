@@ -52,17 +52,17 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ..checkpoint import load_model
-    from ..onnx_export import PARTS, differences, export_onnx
+    from ..onnx_export import PARTS, differences, export_onnx, parts_of
     from ..weights import file_sha256, find_weights
 
-    names = args.parts or PARTS
-    if unknown := [name for name in names if name not in PARTS]:
+    if unknown := [name for name in args.parts or () if name not in PARTS]:
         args.parser.error(f"--parts: there is no {', '.join(unknown)}; choose from {', '.join(PARTS)}")
     if args.threads:
         torch.set_num_threads(args.threads)
     console = Console(quiet=args.quiet)
     path = find_weights(args.model, progress=console.shows_bars)
     model = load_model(path, image_side=args.side)
+    names = args.parts or tuple(parts_of(model.config))
     with console.bar(len(names), "writing", "part") as bar:
         manifest = export_onnx(
             model, args.out, parts=names, weights_sha256=file_sha256(path), started=lambda name: bar.update()

@@ -56,7 +56,8 @@ def load(args: argparse.Namespace, console: Console) -> Sam2:
 
 def load_tracker(args: argparse.Namespace, console: Console, shortcuts: Shortcuts = EXACT) -> Tracker:
     """The same, with ``--precision``, ready for sessions."""
-    from ..tracking import PRECISIONS, Placement, Tracker
+    from ..placement import PRECISIONS, Placement
+    from ..tracking import Tracker
 
     model = load(args, console)
     # The model itself knows which of its layers compute in 8 bits; all others do in bfloat16 then.

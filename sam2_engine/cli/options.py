@@ -136,14 +136,24 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="MiB to keep features, memories and masks in, beside the model (default: a quarter of what is free)",
     )
+    _add_feature_cache(group)
+
+
+def add_feature_cache(parser: argparse.ArgumentParser) -> None:
+    """The same without ``--memory-mb``."""
+    _add_feature_cache(parser.add_argument_group("disk"))
+    parser.set_defaults(memory_mb=None)
+
+
+def _add_feature_cache(group: Any) -> None:
     place = group.add_mutually_exclusive_group()
     place.add_argument(
         "--feature-cache",
         metavar="DIR",
-        help="where encoded frames are kept for the next run, for models that look at whole frames (default: the "
+        help="where encoded pictures are kept for the next run, for models that look at whole pictures (default: the "
         "user's cache folder)",
     )
-    place.add_argument("--no-feature-cache", action="store_true", help="keep no encoded frames for the next run")
+    place.add_argument("--no-feature-cache", action="store_true", help="keep no encoded pictures for the next run")
     group.add_argument(
         "--disk-mb",
         type=positive_number,

@@ -49,6 +49,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_precision(parser)
     options.add_window(parser)
+    options.add_feature_cache(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -96,11 +97,17 @@ def _segment_objects(
     objects: tuple[PromptedObject, ...],
 ) -> int:
     from ..atomic import write_json
+    from ..encoded_images import tracker_for
     from ..export import label_values, labels_from_masks, write_label_image, write_overlay_png
     from ..image_predictor import SAM2ImagePredictor
+    from ..kept_features import open_features
+    from ..looking import rule_for
+    from .loading import budget_of
 
-    predictor = SAM2ImagePredictor(model, window=args.window)
+    features = open_features(tracker_for(model), budget_of(args), whole=rule_for(model.config, args.window) is None)
+    predictor = SAM2ImagePredictor(model, window=args.window, features=features)
     predictor.set_image(picture)
+    features.close()
     found = segment_objects(predictor, (picture.shape[0], picture.shape[1]), objects)
     for one in objects:
         area = count(int(found.masks[one.obj].sum()), "pixel")

@@ -23,7 +23,7 @@ class MemoryEntry:
     frame : index
     prompted : whether a person prompted this frame
     direction : +1 or -1 as it was tracked, None where it was prompted before any tracking
-    logits : [1, 1, S/4, S/4] mask logits as decoded
+    logits : [1, 1, s, s] mask logits as decided
     pointer : [1, C]
     object_score : [1, 1] logit
     iou : predicted IoU, 0 to 1

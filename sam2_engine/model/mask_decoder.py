@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from ..token_ops import add_norm, mix, norm
+from ..token_ops import add_norm, in_place, mix, norm
 from .layers import Attention, ChannelNorm, Doubling, Mlp, in_compute_format, rows_for
 
 NUM_MASKS = 4
@@ -108,6 +108,7 @@ class MaskDecoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim = config.dim
+        self.gives_features = config.edge_channels > 0
         self.transformer = TwoWayTransformer(dim, config.decoder_heads, config.decoder_mlp)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(NUM_MASKS, dim)
@@ -143,7 +144,7 @@ class MaskDecoder(nn.Module):
 
     def forward(
         self, sight: FirstSight, image_pe: Tensor, prompt_tokens: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Decode all four masks.
 
         Parameters
@@ -154,7 +155,8 @@ class MaskDecoder(nn.Module):
 
         Returns
         -------
-        logits [B, 4, 4H, 4W] · predicted IoU [B, 4], 0 to 1 · mask tokens [B, 4, C] · object score logit [B, 1]
+        logits [B, 4, 4H, 4W] · predicted IoU [B, 4], 0 to 1 · mask tokens [B, 4, C] · object score logit [B, 1] ·
+        features [B, C/8, 4H, 4W] that the masks are mixed from, None where nobody asks for them
         """
         batch, size = prompt_tokens.shape[0], (image_pe.shape[-2], image_pe.shape[-1])
         heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
@@ -164,28 +166,33 @@ class MaskDecoder(nn.Module):
         tokens, image_blc = self.transformer(tokens, look, _places(image_pe, image))
         mask_tokens = tokens[:, 2 : 2 + NUM_MASKS]
         mixers = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        logits = self._logits(image_blc, size, mixers, sight.skips)
+        logits, features = self._logits(image_blc, size, mixers, sight.skips)
         iou = self.iou_prediction_head(tokens[:, 1]).float().sigmoid()
-        return logits.float(), iou, mask_tokens, self.pred_obj_score_head(tokens[:, 0]).float()
+        return logits.float(), iou, mask_tokens, self.pred_obj_score_head(tokens[:, 0]).float(), features
 
-    def _logits(self, image_blc: Tensor, size: tuple[int, int], mixers: Tensor, skips: tuple[Tensor, Tensor]) -> Tensor:
-        """Finer features mixed to masks: ``[B, H*W, C]`` and ``[B, 4, C/8]`` → ``[B, 4, 4H, 4W]``."""
+    def _logits(
+        self, image_blc: Tensor, size: tuple[int, int], mixers: Tensor, skips: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Finer features mixed to masks, and those: ``[B, H*W, C]`` and ``[B, 4, C/8]`` → ``[B, 4, 4H, 4W]``."""
         if skips[0].ndim == 3:
             return self._logits_by_cell(image_blc, size, mixers, skips)
         fine = self._upscale(image_blc.transpose(1, 2).reshape(image_blc.shape[0], -1, *size), skips)
-        return (mixers @ fine.flatten(2)).reshape(fine.shape[0], NUM_MASKS, *fine.shape[-2:])
+        logits = (mixers @ fine.flatten(2)).reshape(fine.shape[0], NUM_MASKS, *fine.shape[-2:])
+        return logits, fine if self.gives_features else None
 
     def _logits_by_cell(
         self, image_blc: Tensor, size: tuple[int, int], mixers: Tensor, skips: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         """The same with features that stay in the order of the embedding's cells, each followed by its parts.
 
-        Only the logits are put in their places, an eighth of the features in number.
+        Only the logits are put in their places, an eighth of the features in number, where nobody asks for those.
         """
         (up2, up4), channel_norm, (stride4, stride8) = self._doublings(), self.output_upscaling[1], skips
         assert isinstance(channel_norm, ChannelNorm), "as made"
         cells = norm(up2.divide(image_blc) + stride8, channel_norm)  # [B, H*W*4, C/4]
-        return mix(up4.divide(F.gelu(cells)), stride4, mixers, size)
+        cells = up4.divide(F.gelu(cells))
+        fine = in_place(F.gelu(cells + stride4), size) if self.gives_features else None
+        return mix(cells, stride4, mixers, size), fine
 
     def _doublings(self) -> tuple[Doubling, Doubling]:
         up2, up4 = self.output_upscaling[0], self.output_upscaling[3]

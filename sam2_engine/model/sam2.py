@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..outputs import Candidates, ImageFeatures
+from .edge_refiner import EdgeRefiner
 from .layers import Linear, Mlp, rows_for
 from .mask_decoder import FirstSight, MaskDecoder
 from .memory_attention import MemoryAttention
@@ -83,6 +84,7 @@ class Sam2(nn.Module):
         self.obj_ptr_proj = Mlp(dim, dim, dim, dim)
         self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim)) if config.spatial_no_object else None
         self.obj_ptr_tpos_proj = Linear(dim, memory_dim) if config.pointer_times else None
+        self.edge_refiner = EdgeRefiner(config.edge_channels, dim // 8) if config.edge_channels else None
         for parameter in (self.maskmem_tpos_enc, self.no_mem_embed, self.no_mem_pos_enc, self.no_obj_ptr):
             nn.init.trunc_normal_(parameter, std=0.02)
         if self.no_obj_embed_spatial is not None:
@@ -107,7 +109,8 @@ class Sam2(nn.Module):
         stride4, stride8, stride16, stride32 = self.image_encoder.trunk(pixels)
         neck, decoder = self.image_encoder.neck, self.sam_mask_decoder
         skips = (neck.skip(0, stride4, decoder.conv_s0), neck.skip(1, stride8, decoder.conv_s1))
-        return ImageFeatures(neck.embedding(stride16, stride32), skips)
+        seen = None if self.edge_refiner is None else pixels.bfloat16()
+        return ImageFeatures(neck.embedding(stride16, stride32), skips, seen)
 
     def condition(self, embedding: Tensor, memory: Memory | None) -> Tensor:
         """Let the embedding ``[B or 1, C, h, w]`` look at a memory; gives ``[B or 1, C, h, w]``.
@@ -173,10 +176,29 @@ class Sam2(nn.Module):
         if plane is not None:
             sight = self._look(view + plane, skips)
         found = self.sam_mask_decoder(sight or self.look(view, skips), self._places(view), tokens)
-        logits, iou, mask_tokens, object_score = found
+        logits, iou, mask_tokens, object_score, features = found
         if self.config.refines_mask and prompts.mask is not None:
             logits = logits + KEPT_SHARE * prompts.mask.float().clamp(-KEPT_LIMIT, KEPT_LIMIT)
-        return Candidates(logits, iou, self.obj_ptr_proj(mask_tokens), object_score)
+        return Candidates(logits, iou, self.obj_ptr_proj(mask_tokens), object_score, features)
+
+    def refine_edges(self, pixels: Tensor, features: Tensor, logits: Tensor) -> Tensor:
+        """Finer mask logits, of models with `edge_channels`.
+
+        Parameters
+        ----------
+        pixels : [B or 1, 3, S, S], those of the image's features
+        features : [B, C/8, S/4, S/4], those of the candidates
+        logits : [B, M, S/4, S/4]
+
+        Returns
+        -------
+        [B, M, S/2, S/2] float32
+        """
+        assert self.edge_refiner is not None, "of models with edge_channels"
+        batch, masks = logits.shape[:2]
+        pixels, features = (part.repeat_interleave(masks, dim=0) for part in (rows_for(pixels, batch), features))
+        fine: Tensor = self.edge_refiner(pixels, features, logits.flatten(0, 1)[:, None])
+        return fine.reshape(batch, masks, *fine.shape[-2:])
 
     def remember(self, embedding: Tensor, mask: Tensor, object_score: Tensor) -> Tensor:
         """The spatial memory of a frame, ``[B, M, h, w]``.
@@ -207,5 +229,5 @@ def _tokens_of(plane: Tensor, pool: int) -> Tensor:
 
 
 def upsample_to(logits: Tensor, side: int) -> Tensor:
-    """Mask logits ``[B, M, S/4, S/4]`` at the side of the model input, bilinear."""
+    """Mask logits ``[B, M, s, s]`` at the side of the model input, bilinear."""
     return F.interpolate(logits.float(), size=(side, side), mode="bilinear", align_corners=False)

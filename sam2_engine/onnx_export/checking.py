@@ -15,7 +15,7 @@ from ..errors import MissingDependencyError
 from ..model import Memory, PromptTensors, Sam2
 from ..model.sam2 import upsample_to
 from .examples import Case, as_mapping, draw_inputs
-from .parts import PARTS, Part, parts_of
+from .parts import Part, parts_of
 
 TOLERANCE = 1e-4
 """Largest difference of a graph to the model that is taken for rounding, as a part of the largest value."""
@@ -50,14 +50,16 @@ class Difference:
         return self.relative <= TOLERANCE
 
 
-def differences(model: Sam2, folder: str | os.PathLike[str], parts: Sequence[str] = PARTS) -> Iterator[Difference]:
+def differences(
+    model: Sam2, folder: str | os.PathLike[str], parts: Sequence[str] | None = None
+) -> Iterator[Difference]:
     """Compare graphs that `export_onnx` wrote with their model, case by case.
 
     Parameters
     ----------
     model : that was exported, on the CPU
     folder : of the graphs
-    parts : that are there
+    parts : that are there; all that the model has when not given
 
     Raises
     ------
@@ -71,8 +73,9 @@ def differences(model: Sam2, folder: str | os.PathLike[str], parts: Sequence[str
             f"checking graphs needs onnxruntime ({error}); install it with: pip install 'sam2-tools[onnx]', "
             "or export without the check"
         ) from error
-    for name in parts:
-        part = parts_of(model.config)[name]
+    known = parts_of(model.config)
+    for name in known if parts is None else parts:
+        part = known[name]
         session = onnxruntime.InferenceSession(Path(folder) / f"{name}.onnx", providers=["CPUExecutionProvider"])
         for seed, case in enumerate(CASES):
             yield from _compared(model, part, session, case, seed)
@@ -126,7 +129,12 @@ def _decoded(
         candidates = model.decode(conditioned, (skip4, skip8), prompts)
     finally:
         hook.remove()
-    return candidates.logits, candidates.iou, tokens[0], candidates.object_score
+    features = () if candidates.features is None else (candidates.features,)
+    return candidates.logits, candidates.iou, tokens[0], candidates.object_score, *features
+
+
+def _refined(model: Sam2, pixels: Tensor, features: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+    return (model.refine_edges(pixels, features, logits),)
 
 
 def _pointed(model: Sam2, mask_token: Tensor, object_score: Tensor) -> tuple[Tensor, ...]:
@@ -155,4 +163,5 @@ _EXPECTED: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
     "object_pointer": _pointed,
     "memory_encoder": _remembered,
     "memory_attention": _attended,
+    "edge_refiner": _refined,
 }

@@ -8,7 +8,7 @@ C channels of the embedding · M channels of a memory · S model side · h w = S
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -87,10 +87,11 @@ class DecodeMasks(nn.Module):
         image = rows_of(conditioned, count) + self._plane(prompts, has_mask)
         image_pe = encoder.pe_layer.grid(side // 16, side // 16)
         skips = (rows_of(skip4, count), rows_of(skip8, count))
-        logits, iou, mask_tokens, object_score = decoder(decoder.look(image, image_pe, skips), image_pe, tokens)
+        found = decoder(decoder.look(image, image_pe, skips), image_pe, tokens)
+        logits, iou, mask_tokens, object_score, features = found
         if model.config.refines_mask:
             logits = logits + has_mask.float() * KEPT_SHARE * mask.clamp(-KEPT_LIMIT, KEPT_LIMIT)
-        return logits, iou, mask_tokens, object_score
+        return logits, iou, mask_tokens, object_score, *(() if features is None else (features,))
 
     def _plane(self, prompts: PromptTensors, has_mask: Tensor) -> Tensor:
         """What `PromptEncoder.plane` gives, as one expression."""
@@ -98,11 +99,24 @@ class DecodeMasks(nn.Module):
         assert mask is not None
         is_shown = has_mask
         if encoder.draws:
-            cells = self.model.config.mask_side
+            cells = self.model.config.prompt_side
             is_said = (prompts.kinds != PointKind.PADDING).any()
             drawn = discs(prompts, cells) + torch.where(has_mask, mask, boxes(prompts, cells))
             mask, is_shown = torch.where(is_said, drawn, mask), has_mask | is_said
         return torch.where(is_shown, encoder.mask_downscaling(mask), encoder.no_mask_embed.weight[..., None, None])
+
+
+class RefineEdges(nn.Module):
+    """Pixels, features and the logits of chosen masks → the same logits with finer edges."""
+
+    def __init__(self, model: Sam2) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor, features: Tensor, logits: Tensor) -> tuple[Tensor]:
+        refiner = self.model.edge_refiner
+        assert refiner is not None, "a part of models that refine edges"
+        return (refiner(rows_of(pixels, logits.shape[0]), features, logits),)
 
 
 class AttendMemories(nn.Module):
@@ -174,6 +188,10 @@ def parts_of(config: ModelConfig) -> Mapping[str, Part]:
     side, grid, dim, memory_dim = config.image_side, config.grid, config.dim, config.memory_dim
     logits = ("objects", 1, side // 4, side // 4)
     embedding = Port("embedding", ("images", dim, grid, grid), "of image_encoder; one for all objects or one for each")
+    refines = config.edge_channels > 0
+    features = Port("features", ("objects", dim // 8, side // 4, side // 4), "for edge_refiner")
+    finest = ", of edge_refiner" if refines else ""
+    shown = ("objects", 1, config.mask_side, config.mask_side)
     score = Port("object_score", ("objects", 1), "logit of the object being there, of mask_decoder")
     parts = (
         Part(
@@ -212,6 +230,7 @@ def parts_of(config: ModelConfig) -> Mapping[str, Part]:
                 Port("iou", ("objects", 4), "predicted IoU of each mask, 0 to 1"),
                 Port("mask_tokens", ("objects", 4, dim), "that of the chosen mask is for object_pointer"),
                 score,
+                *([features] if refines else []),
             ),
             DecodeMasks,
         ),
@@ -225,7 +244,7 @@ def parts_of(config: ModelConfig) -> Mapping[str, Part]:
             "memory_encoder",
             (
                 embedding,
-                Port("logits", logits, "of the chosen mask; of an absent object -1024"),
+                Port("logits", shown, f"of the chosen mask{finest}; of an absent object -1024"),
                 score,
                 Port("is_prompted", (1,), "whether the frame has prompts: its mask is then taken as 0 and 1", "bool"),
             ),
@@ -245,8 +264,19 @@ def parts_of(config: ModelConfig) -> Mapping[str, Part]:
             AttendMemories,
         ),
     )
-    return {part.name: part for part in parts}
+    edges = Part(
+        "edge_refiner",
+        (
+            Port("pixels", ("images", 3, side, side), "those of image_encoder; one for all objects or one for each"),
+            replace(features, meaning="of mask_decoder"),
+            Port("logits", logits, "of the chosen mask, of mask_decoder"),
+        ),
+        (Port("fine_logits", shown, "the mask that is shown and remembered"),),
+        RefineEdges,
+    )
+    return {part.name: part for part in (*parts, *([edges] if refines else []))}
 
 
-PARTS = ("image_encoder", "mask_decoder", "object_pointer", "memory_encoder", "memory_attention")
+PARTS = ("image_encoder", "mask_decoder", "object_pointer", "memory_encoder", "memory_attention", "edge_refiner")
+"""All that there may be; `edge_refiner` is one of models that refine edges."""
 """Names of all parts, in the order in which a frame passes them."""

@@ -35,7 +35,7 @@ def export_onnx(
     model: Sam2,
     folder: str | os.PathLike[str],
     *,
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] | None = None,
     weights_sha256: str | None = None,
     started: Callable[[str], None] = lambda part: None,
 ) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def export_onnx(
     ----------
     model : on the CPU; its input side is that of the graphs
     folder : to be; an earlier export in it is replaced as a whole
-    parts : some of `PARTS`
+    parts : some of `PARTS`; all that the model has when not given
     weights_sha256 : of the file that the weights came from, for the manifest
     started : called with the name of each part before it is traced, which takes seconds
 
@@ -62,8 +62,9 @@ def export_onnx(
     ExportError
         The folder holds other things, or the system refused; it is untouched then.
     """
-    _check(model, parts)
     known = parts_of(model.config)
+    parts = tuple(known) if parts is None else parts
+    _check(model, parts)
     with atomic_folder(folder, _is_ours) as temporary, _evaluating(model):
         files = {}
         for name in (name for name in PARTS if name in parts):
@@ -78,9 +79,10 @@ def export_onnx(
 
 
 def _check(model: Sam2, parts: Sequence[str]) -> None:
-    unknown = [name for name in parts if name not in PARTS]
+    known = parts_of(model.config)
+    unknown = [name for name in parts if name not in known]
     if unknown or not parts:
-        raise SettingError(f"parts must be some of {', '.join(PARTS)}; got {', '.join(unknown) or 'none'}")
+        raise SettingError(f"parts of this model are {', '.join(known)}; got {', '.join(unknown) or 'none'}")
     if model.device.type != "cpu":
         raise SettingError(f"the model to export must be on the CPU, it is on {model.device}; use model.to('cpu')")
     try:

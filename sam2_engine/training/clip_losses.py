@@ -10,7 +10,7 @@ from ..model import Sam2
 from ..outputs import ImageFeatures
 from ..tracking import Tracker
 from .clip import ClipBatch, Script, run_clip
-from .losses import LossWeights, decode_loss
+from .losses import LossWeights, decode_loss, edge_loss
 
 
 def clip_losses(
@@ -37,7 +37,10 @@ def clip_losses(
         for decision in rounds:
             assert decision.candidates is not None, "rounds are decoded"
             found = decode_loss(decision.candidates, truth.float(), present, weights, hidden)
-            losses.append(found.total)
+            total = found.total
+            if decision.candidates.features is not None:
+                total = total + weights.edges * edge_loss(decision.logits, truth.float(), present)
+            losses.append(total)
             best = found.true_iou.gather(1, found.best[:, None])[present]
             ious.append(float(best.mean()) if len(best) else 1.0)
     return torch.stack(losses), float(np.mean(ious))

@@ -43,7 +43,7 @@ class TrainConfig:
     min_frames, max_frames : shortest and longest clip; length grows from one to the other
     prompting : how people are simulated, see `scripts`
     corrections : most correcting clicks on stills; of published prompting, clicks on each corrected frame
-    focal, dice, balanced, iou, object_score, absent : weights of the losses, see `LossWeights`
+    focal, dice, balanced, iou, object_score, absent, edges : weights of the losses, see `LossWeights`
     sum_rounds : add up the losses of all rounds on all frames, as published; else their mean
     optimiser : ``adamw``, or ``muon`` for matrices and AdamW for the rest, see `optimiser.MuonWithAdamW`
     learning_rate, weight_decay, clip_gradient, warmup : of the optimiser, with cosine decay
@@ -78,6 +78,7 @@ class TrainConfig:
     iou: float = 2.0
     object_score: float = 2.0
     absent: float = 4.0
+    edges: float = 1.0
     sum_rounds: bool = False
     optimiser: OptimiserName = "adamw"
     learning_rate: float = 5e-4
@@ -111,7 +112,7 @@ class TrainConfig:
         """The losses of a step."""
         if step < self.focal_start * self.steps:
             return LossWeights.warm_up()
-        return LossWeights(self.focal, self.dice, self.balanced, self.iou, self.object_score, self.absent)
+        return LossWeights(self.focal, self.dice, self.balanced, self.iou, self.object_score, self.absent, self.edges)
 
     def uses_windows(self, model: ModelConfig) -> bool:
         """Whether a model is trained through windows."""

@@ -14,6 +14,9 @@ from torch import Tensor
 from ..errors import ShapeError
 from ..outputs import Candidates
 
+SMALLEST_EDGE_AREA, LARGEST_EDGE_LOSS = 10.0, 4.0
+"""In cells of the truth, and in cross entropy by area: tiny and wrong objects say little about edges."""
+
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
@@ -21,7 +24,8 @@ class LossWeights:
 
     The defaults are the published ones (SAM 2 paper, appendix C.2). From random weights focal loss stays at "no
     foreground" for long; start with :meth:`warm_up`. `absent` is how many times as much an absent object counts in the
-    loss of the object score: few of the frames seen are without theirs.
+    loss of the object score: few of the frames seen are without theirs. `edges` weighs the masks of models that refine
+    edges, after they did.
     """
 
     focal: float = 20.0
@@ -30,6 +34,7 @@ class LossWeights:
     iou: float = 1.0
     object_score: float = 1.0
     absent: float = 1.0
+    edges: float = 1.0
 
     @classmethod
     def warm_up(cls) -> LossWeights:
@@ -117,6 +122,21 @@ def iou_of_logits(logits: Tensor, truth: Tensor, hidden: Tensor | None = None) -
         if hidden is not None:
             union = union + hidden[:, None]
         return torch.where(union == 0, 1.0, overlap.float() / union.clamp(min=1))
+
+
+def edge_loss(logits: Tensor, truth: Tensor, present: Tensor) -> Tensor:
+    """Loss of masks whose edges were refined, mean over objects: soft Jaccard distance, and cross entropy by area.
+
+    By the object's area, a pixel of the edge counts as much on a thin object as on a thick one. Scalar; shapes as in
+    :func:`decode_loss`, one mask for each object.
+    """
+    logits, target = _at_size(logits.float(), truth), truth.float()[:, None]
+    probability = logits.sigmoid()
+    overlap, union = (probability * target).sum((-3, -2, -1)), (probability + target).sum((-3, -2, -1))
+    jaccard = 1 - (overlap + 1) / (union - overlap + 1)
+    area = target.sum((-3, -2, -1)).clamp(min=SMALLEST_EDGE_AREA)
+    wrong = (_cross_entropy(logits, target).sum((-3, -2, -1)) / area).clamp(max=LARGEST_EDGE_LOSS)
+    return ((1.5 * jaccard + 0.3 * wrong) * present.float()).mean()
 
 
 def decode_loss(

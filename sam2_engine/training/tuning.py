@@ -25,6 +25,7 @@ Tuned = Literal["decoder", "lora"]
 LEARNING = (
     "sam_prompt_encoder.",
     "sam_mask_decoder.",
+    "edge_refiner.",
     "memory_attention.",
     "memory_encoder.",
     "maskmem_tpos_enc",

@@ -74,10 +74,7 @@ def _work(
         count = max(count // 2, 1)
     if isinstance(source, EncodedViews):
         batch, kept = source.draw(kind, count, rng)
-        fine, middle = kept.skips
-        device = model.device
-        features = ImageFeatures(kept.embedding.to(device), (fine.to(device), middle.to(device)))
-        return batch, features, script
+        return batch, kept.map(lambda level: level.to(model.device)), script
     first = tuning.step * tuning.config.batch
     batch = batch_of([source.make(first + index, kind) for index in range(count)])
     return batch, model.encode_image(batch.pixels.flatten(0, 1).to(model.device)), script

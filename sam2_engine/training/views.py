@@ -175,9 +175,8 @@ def batch_of(views: Sequence[View]) -> ClipBatch:
 
 def joined_features(features: Sequence[ImageFeatures]) -> ImageFeatures:
     """Features of several views ``[T]`` each, in the order in which `batch_of` has their pixels ``[T·G]``."""
-    levels = [(one.embedding, *one.skips) for one in features]
-    embedding, fine, middle = (torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*levels, strict=True))
-    return ImageFeatures(embedding, (fine, middle))
+    levels = zip(*(one.levels for one in features), strict=True)
+    return ImageFeatures.of_levels([torch.stack(parts, dim=1).flatten(0, 1) for parts in levels])
 
 
 class EncodedViews:
@@ -215,8 +214,7 @@ class EncodedViews:
     def grow(self, model: Sam2) -> None:
         """Make and encode the next view; the model is in evaluation mode."""
         view = self.source.make(self._count)
-        found = model.encode_image(view.pixels.to(model.device))
-        features = ImageFeatures(found.embedding.cpu(), (found.skips[0].cpu(), found.skips[1].cpu()))
+        features = model.encode_image(view.pixels.to(model.device)).map(Tensor.cpu)
         light = replace(view, pixels=view.pixels[:, :, :0, :0].clone())
         self._kept.setdefault(view.kind, []).append((light, features))
         self._nbytes += features.nbytes

@@ -36,7 +36,8 @@ from sam2_engine.image_predictor import SAM2ImagePredictor  # noqa: E402
 from sam2_engine.legs import Leg  # noqa: E402
 from sam2_engine.model import Sam2  # noqa: E402
 from sam2_engine.patches import MaskPatch  # noqa: E402
-from sam2_engine.tracking import Placement, Tracker  # noqa: E402
+from sam2_engine.placement import Placement  # noqa: E402
+from sam2_engine.tracking import Tracker  # noqa: E402
 from sam2_engine.video_predictor import SAM2VideoPredictor  # noqa: E402
 from sam2_engine.walking import Walker  # noqa: E402
 

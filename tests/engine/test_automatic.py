@@ -37,7 +37,7 @@ KEYS = ["segmentation", "area", "bbox", "predicted_iou", "point_coords", "stabil
 def model() -> Sam2:
     """Random weights with wide mask logits and opinions, so that masks, scores and boxes differ between clicks."""
     torch.manual_seed(5)
-    model = Sam2(replace(MODELS["nano"].at_side(SIDE), contrast="dtype", object_windows=False)).eval()
+    model = Sam2(replace(MODELS["nano"].at_side(SIDE), contrast="dtype", object_windows=False, edge_channels=0)).eval()
     decoder = model.sam_mask_decoder
     with torch.no_grad():
         for mixer in decoder.output_hypernetworks_mlps:

@@ -250,6 +250,6 @@ def test_texts_of_figures() -> None:
 
 
 def test_every_precision_of_the_package_can_be_measured() -> None:
-    from sam2_engine.tracking import PRECISIONS
+    from sam2_engine.placement import PRECISIONS
 
     assert {name: variant.dtype for name, variant in VARIANTS.items()} == PRECISIONS

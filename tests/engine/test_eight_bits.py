@@ -17,9 +17,10 @@ from sam2_engine.model import Sam2, eight_bits
 from sam2_engine.model.eight_bits import EightBitLinear, is_available, is_rounded, quantise, quantise_twin, rounded
 from sam2_engine.model.layers import Linear
 from sam2_engine.opening import load_tracker
+from sam2_engine.placement import Placement
 from sam2_engine.prompts import Box, Click, Prompts
 from sam2_engine.session import Session
-from sam2_engine.tracking import Placement, Tracker
+from sam2_engine.tracking import Tracker
 
 LOWEST_IOU = 0.99
 IN_BF16 = Placement(compute=torch.bfloat16)

@@ -32,7 +32,7 @@ LABELS = np.array([[1, 0], [1, 1], [0, 1]])
 def nano(side: int = SIDE, seed: int = 0) -> Sam2:
     """A small model that looks at whole images, as the published ones do."""
     torch.manual_seed(seed)
-    return Sam2(replace(MODELS["nano"].at_side(side), object_windows=False)).eval()
+    return Sam2(replace(MODELS["nano"].at_side(side), object_windows=False, edge_channels=0)).eval()
 
 
 def picture(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> NDArray[np.uint8]:
@@ -76,6 +76,7 @@ class TestInterface:
             ("max_sprinkle_area", 0.0),
             ("window", None),
             ("graphs", False),
+            ("features", None),
         ]
 
     @pytest.mark.parametrize("suffix", ["", "_batch"])

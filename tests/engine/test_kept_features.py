@@ -18,10 +18,11 @@ from sam2_engine.legs import plan_legs
 from sam2_engine.model import Sam2
 from sam2_engine.patches import MaskPatch
 from sam2_engine.pixels import Range
+from sam2_engine.placement import Placement
 from sam2_engine.predictor import SAM2VideoPredictor
 from sam2_engine.prompts import Box, Click, Prompts
 from sam2_engine.session import Session
-from sam2_engine.tracking import Placement, Tracker
+from sam2_engine.tracking import Tracker
 from sam2_engine.walking import Walker
 
 CLICK, CORRECTION = Prompts((Click(12, 10),)), Prompts((Click(30, 28), Click(12, 15, False)))

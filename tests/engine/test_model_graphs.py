@@ -18,7 +18,8 @@ from sam2_engine.config import ModelConfig
 from sam2_engine.graphs import Rehearsal
 from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2, hiera, mask_decoder, memory_attention
 from sam2_engine.model_graphs import GraphedSteps
-from sam2_engine.tracking import Placement, Tracker
+from sam2_engine.placement import Placement
+from sam2_engine.tracking import Tracker
 
 from .tape import TapeRecorder
 
@@ -35,7 +36,8 @@ def published_kind(little: ModelConfig) -> Sam2:
     """A little model with the switches of the published ones."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        model = Sam2(replace(little, drawn_prompts=False, refines_mask=False, previous_logits=False)).eval()
+        changes = {"drawn_prompts": False, "refines_mask": False, "previous_logits": False, "edge_channels": 0}
+        model = Sam2(replace(little, **changes)).eval()  # type: ignore[arg-type]
         for mixer in model.sam_mask_decoder.output_hypernetworks_mlps:
             torch.nn.init.normal_(mixer.layers[-1].weight, std=0.5)
         torch.nn.init.constant_(model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 2.0)

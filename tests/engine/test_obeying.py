@@ -147,8 +147,8 @@ def test_an_object_of_one_click_is_answered_alike_alone_and_beside_a_boxed_one()
 
 
 def test_a_corrected_mask_is_a_little_wider_and_a_tracked_or_asked_for_one_is_not() -> None:
-    model = load_model("default").eval()
-    tracker, logits = Tracker(model), hill()
+    logits = hill()
+    tracker = Tracker(load_model("default", image_side=4 * logits.shape[-1]).eval())
     offered = Candidates(logits, torch.ones(1, 1), torch.zeros(1, 1, 128), torch.ones(1, 1))
     middle = prompts_at((12, 12, True))
     padding = torch.full((1, 1), int(PointKind.PADDING))

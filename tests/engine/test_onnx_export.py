@@ -19,7 +19,7 @@ from PIL import Image
 from sam2_engine.config import ModelConfig
 from sam2_engine.errors import ExportError, SettingError
 from sam2_engine.model import Memory, PromptTensors, Sam2
-from sam2_engine.onnx_export import MANIFEST, PARTS, TOLERANCE, differences, export_onnx
+from sam2_engine.onnx_export import MANIFEST, PARTS, TOLERANCE, differences, export_onnx, parts_of
 from sam2_engine.onnx_export.checking import relative_difference
 from sam2_engine.tracking import Tracker
 
@@ -36,6 +36,8 @@ def random_model(config: ModelConfig) -> Sam2:
         for mixer in model.sam_mask_decoder.output_hypernetworks_mlps:
             torch.nn.init.normal_(mixer.layers[-1].weight, std=0.5)
         torch.nn.init.constant_(model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 2.0)
+        if model.edge_refiner is not None:
+            torch.nn.init.normal_(model.edge_refiner.change.weight, std=0.1)
     return model.requires_grad_(False)
 
 
@@ -48,7 +50,13 @@ def ours(little: ModelConfig) -> Sam2:
 @pytest.fixture(scope="module")
 def published(little: ModelConfig) -> Sam2:
     """As SAM 2.0: windows that need padding, nothing drawn, pointers without times."""
-    as_published = {"drawn_prompts": False, "refines_mask": False, "previous_logits": False, "contrast": "dtype"}
+    as_published = {
+        "drawn_prompts": False,
+        "refines_mask": False,
+        "previous_logits": False,
+        "contrast": "dtype",
+        "edge_channels": 0,
+    }
     first = {"spatial_no_object": False, "pointer_times": False, "windows": (8, 4, 14, 7), "pos_embed_side": 7}
     return random_model(replace(little, name="as published", **as_published, **first))  # type: ignore[arg-type]
 
@@ -80,8 +88,10 @@ def run(folder: Path, part: str, **inputs: Any) -> list[torch.Tensor]:
 @pytest.mark.parametrize("kind", ["ours", "published"])
 def test_every_graph_gives_what_the_model_gives(kind: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue("exported" if kind == "ours" else "exported_published")
-    found = list(differences(request.getfixturevalue(kind), folder))
-    assert {one.part for one in found} == set(PARTS)
+    model = request.getfixturevalue(kind)
+    found = list(differences(model, folder))
+    assert {one.part for one in found} == set(parts_of(model.config))
+    assert ("edge_refiner" in parts_of(model.config)) == (kind == "ours")
     assert len({tuple(one.sizes.items()) for one in found if one.part == "mask_decoder"}) == 4
     assert [one for one in found if not one.holds] == []
 
@@ -103,7 +113,7 @@ def test_any_number_of_points_and_objects(ours: Sam2, exported: Path, points: in
     pixels = torch.randn(1, 3, 64, 64)
     prompts = PromptTensors(torch.rand(objects, points, 2) * 64, torch.randint(0, 2, (objects, points)))
     embedding, conditioned, skip4, skip8 = run(exported, "image_encoder", pixels=pixels)
-    logits, iou, _, score = run(
+    logits, iou, _, score, fine_features = run(
         exported,
         "mask_decoder",
         conditioned=conditioned,
@@ -121,6 +131,10 @@ def test_any_number_of_points_and_objects(ours: Sam2, exported: Path, points: in
     torch.testing.assert_close(logits, expected.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(iou, expected.iou, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(score, expected.object_score, rtol=1e-4, atol=1e-5)
+    (fine,) = run(exported, "edge_refiner", pixels=pixels, features=fine_features, logits=logits[:, :1].contiguous())
+    with torch.inference_mode():
+        refined = ours.refine_edges(pixels, expected.features, expected.logits[:, :1])  # type: ignore[arg-type]
+    torch.testing.assert_close(fine, refined, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("memories", "pointers"), [(1, 0), (7, 16), (2, 1)])
@@ -242,7 +256,8 @@ def _one_click(tracker: Tracker, image: NDArray[np.uint8], x: float, y: float) -
             tracker.condition(features, None), features.skips, PromptTensors(point, torch.tensor([[1]]))
         )
         best = 1 + int(candidates.iou[0, 1:].argmax())
-        logits = candidates.logits[:, best : best + 1]
+        assert candidates.features is not None and features.pixels is not None
+        logits = tracker.model.refine_edges(features.pixels, candidates.features, candidates.logits[:, best : best + 1])
         full = torch.nn.functional.interpolate(logits, (height, width), mode="bilinear", antialias=True)
     mask: NDArray[np.bool_] = (full[0, 0] > 0).numpy()
     return mask

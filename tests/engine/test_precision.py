@@ -9,9 +9,9 @@ import torch
 from sam2_engine.errors import SettingError
 from sam2_engine.model import Sam2
 from sam2_engine.opening import load_tracker, open_session
+from sam2_engine.placement import Precision, format_around
 from sam2_engine.predictor import SAM2ImagePredictor, SAM2VideoPredictor
 from sam2_engine.prompts import Box, Click, Prompts
-from sam2_engine.tracking import Precision, format_around
 
 LOWEST_IOU = 0.995
 

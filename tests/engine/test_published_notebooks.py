@@ -101,7 +101,7 @@ class TestImagePredictorExample:
             box=input_box,
             multimask_output=False,
         )
-        assert (masks.shape, scores.shape, logits.shape) == ((1, HEIGHT, WIDTH), (1,), (1, 16, 16))
+        assert (masks.shape, scores.shape, logits.shape) == ((1, HEIGHT, WIDTH), (1,), (1, 32, 32))
 
     def test_many_boxes_at_once(self, predictor: Any) -> None:
         input_boxes = np.array([[7, 27, 112, 85], [42, 40, 70, 87], [90, 55, 110, 80], [1, 2, 30, 40]])

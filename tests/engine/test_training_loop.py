@@ -62,7 +62,7 @@ def test_training_learns_an_easy_picture(little: ModelConfig) -> None:
     reports = list(train(start(little, config), TwoDiscs(), config))
     first, last = (np.mean([report.iou for report in part]) for part in (reports[:8], reports[-8:]))
     assert last > first + 0.05
-    assert np.mean([r.loss for r in reports[-8:]]) < 0.3 * np.mean([r.loss for r in reports[:8]])
+    assert np.mean([r.loss for r in reports[-8:]]) < 0.4 * np.mean([r.loss for r in reports[:8]])
 
 
 def assert_same(run: Run, other: Run) -> None:

@@ -14,8 +14,9 @@ from sam2_engine import video_predictor
 from sam2_engine.config import find_config
 from sam2_engine.model import Sam2
 from sam2_engine.outputs import ImageFeatures
+from sam2_engine.placement import Placement
 from sam2_engine.predictor import SAM2VideoPredictor
-from sam2_engine.tracking import Decision, Placement, Tracker
+from sam2_engine.tracking import Decision, Tracker
 
 
 def build_our_model(name: str, *, image_size: int = 1024, state: dict[str, Tensor]) -> Sam2:

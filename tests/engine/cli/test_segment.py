@@ -50,6 +50,25 @@ def test_segment_gives_what_the_predictor_gives(sam2: Run, tiny_model: Sam2, cli
         assert np.array_equal(np.asarray(Image.open(name)) > 0, masks[0] > 0)
 
 
+def test_a_picture_is_encoded_once_for_all_runs(sam2: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    plain = Sam2.encode_image
+
+    def counting(model: Sam2, pixels: torch.Tensor) -> Any:
+        encoded.append(len(pixels))
+        return plain(model, pixels)
+
+    monkeypatch.setattr(Sam2, "encode_image", counting)
+    kept = ("--feature-cache", str(folder / "kept"))
+    assert sam2("segment", "cells.png", "--point", "12,10", "--out", "a.png", *kept) == 0
+    assert sam2("segment", "cells.png", "--point", "12,10", "--out", "b.png", *kept) == 0
+    assert encoded == [1]
+    assert sam2("segment", "cells.png", "--point", "12,10", "--out", "c.png", "--no-feature-cache") == 0
+    assert encoded == [1, 1]
+    found = [np.asarray(Image.open(name)) for name in ("a.png", "b.png", "c.png")]
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
 @pytest.mark.parametrize(
     ("prompts", "has_candidates"),
     [
