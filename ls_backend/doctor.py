@@ -88,8 +88,10 @@ class Doctor:
             yield Finding("model", "warning", found, "they are fetched at first use; or give a file with --model")
         else:
             yield Finding("model", "ok", version)
-        if self.settings.precision == "bf16" and knows_bf16(self.settings.device) is False:
-            found = "SAM2_PRECISION is bf16, which this processor does not know: masks take longer than with fp32"
+        precision = self.settings.precision
+        if precision != "fp32" and knows_bf16(self.settings.device) is False:
+            what = "masks take longer than with fp32" if precision == "bf16" else "the model will not load"
+            found = f"SAM2_PRECISION is {precision}, which this processor does not know: {what}"
             yield Finding("numbers", "warning", found, "set SAM2_PRECISION=fp32, and start the server again")
 
     def _backend(self) -> Iterator[Finding]:

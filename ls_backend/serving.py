@@ -54,8 +54,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     model.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     model.add_argument(
         "--precision",
-        choices=("fp32", "bf16"),
-        help="bf16 is quicker on devices that know it, and differs in single pixels (default: fp32)",
+        choices=("fp32", "bf16", "int8"),
+        help="bf16 is quicker on devices that know it, and differs in single pixels; int8, for CPUs, rounds the "
+        "encoder further (default: fp32)",
     )
     model.add_argument("--threads", type=_positive, metavar="N", help="CPU threads to compute with")
     parser.add_argument("--log-json", action="store_true", default=None, help="logs as one JSON object a line")

@@ -74,8 +74,9 @@ def test_numbers_that_the_processor_does_not_know_are_told(
 ) -> None:
     monkeypatch.setattr("ls_backend.doctor.knows_bf16", lambda device: False)
     assert bad(examined(there, backend)) == []
-    found = only(examined(there, backend, settings=Settings(precision="bf16")))
-    assert found.check == "numbers" and "SAM2_PRECISION" in found.found
+    for precision, said in (("bf16", "take longer"), ("int8", "will not load")):
+        found = only(examined(there, backend, settings=Settings(precision=precision)))  # type: ignore[arg-type]
+        assert found.check == "numbers" and "SAM2_PRECISION" in found.found and said in found.found
 
 
 def test_a_server_that_does_not_run_is_found(there: Studio, backend: Server) -> None:

@@ -70,7 +70,7 @@ def test_number_formats_are_read_and_checked() -> None:
     assert (settings.precision, settings.cache.stored) == ("bf16", "bfloat16")
     assert Settings.from_env({}, precision="bf16").precision == "bf16"
     assert Settings().precision == "fp32"
-    with pytest.raises(SettingsError, match="SAM2_PRECISION must be fp32 or bf16, got 'fp8'"):
+    with pytest.raises(SettingsError, match="SAM2_PRECISION must be fp32, bf16 or int8, got 'fp8'"):
         Settings.from_env({"SAM2_PRECISION": "fp8"})
 
 

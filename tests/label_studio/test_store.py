@@ -25,7 +25,7 @@ from sam2_engine.budget import Budget
 from sam2_engine.deciding import FrameDecider
 from sam2_engine.errors import FramesError, PromptError, WeightsUnavailableError
 from sam2_engine.kept_features import model_key, open_features
-from sam2_engine.model import Sam2
+from sam2_engine.model import Sam2, eight_bits
 from sam2_engine.outputs import FrameMasks, ImageFeatures
 from sam2_engine.tracking import Tracker
 from sam2_engine.weights import find_weights
@@ -85,6 +85,17 @@ class TestEngine:
         engine = Engine(Settings(precision="bf16", device="cpu"))
         try:
             assert engine.tracker.placement.compute == torch.bfloat16
+        finally:
+            engine.close()
+
+    @pytest.mark.skipif(
+        not eight_bits.is_available(), reason="needs a processor with the instructions, and the kernels"
+    )
+    def test_the_encoder_is_rounded_to_8_bits_where_that_is_set(self) -> None:
+        engine = Engine(Settings(precision="int8", device="cpu"))
+        try:
+            assert eight_bits.is_rounded(engine.tracker.model)
+            assert engine.version != Engine(Settings(precision="bf16")).version
         finally:
             engine.close()
 
