@@ -143,6 +143,8 @@ def _bent(logits: Tensor, place: Tensor, sign: Tensor, margin: float, reach: Ten
     sign = sign[..., None, None]
     value = _at(logits, place)  # [B, M, 1, 1]
     missing = (margin - sign * value) * ((sign * value <= 0) & (sign != 0))
+    if not missing.any():
+        return logits
     ticks = torch.arange(logits.shape[-1], device=logits.device, dtype=torch.float32)
     away_x, away_y = (ticks - place[..., :1]) ** 2, (ticks - place[..., 1:]) ** 2  # [B, M, s]
     near = torch.exp(-(away_y[..., None] + away_x[..., None, :]) / (2 * reach[..., None, None] ** 2))

@@ -191,8 +191,10 @@ class MaskDecoder(nn.Module):
         assert isinstance(channel_norm, ChannelNorm), "as made"
         cells = norm(up2.divide(image_blc) + stride8, channel_norm)  # [B, H*W*4, C/4]
         cells = up4.divide(F.gelu(cells))
-        fine = in_place(F.gelu(cells + stride4), size) if self.gives_features else None
-        return mix(cells, stride4, mixers, size), fine
+        if not self.gives_features:
+            return mix(cells, stride4, mixers, size), None
+        fine = F.gelu(cells + stride4)
+        return in_place(fine @ mixers.transpose(1, 2).to(fine.dtype), size), in_place(fine, size)
 
     def _doublings(self) -> tuple[Doubling, Doubling]:
         up2, up4 = self.output_upscaling[0], self.output_upscaling[3]
