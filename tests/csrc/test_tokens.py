@@ -1,4 +1,4 @@
-"""Sums with norms, maxima, mixing to masks, 8-bit numbers: right, and within their memory, for odd sizes and none."""
+"""Sums with norms, maxima, mixing to masks, 8-bit numbers: right and within their memory, for odd sizes and none."""
 
 from __future__ import annotations
 
