@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import is_plain_inference
+
 CLEAR_LOGIT = 12.0
 """Larger logits are taken for this: it is clear there what the mask is."""
 
@@ -72,8 +74,12 @@ class EdgeRefiner(nn.Module):
         return coarse + change.float()
 
     def _ready(self, planes: Tensor) -> Tensor:
-        """In the weights' format, channels side by side, with which convolutions take two thirds of the time."""
-        return planes.to(self.change.weight.dtype).contiguous(memory_format=torch.channels_last)
+        """In the weights' format; in inference channels side by side: convolutions then take two thirds of the time.
+
+        Not where gradients are wanted: in bfloat16 those of PyTorch 2.13 are no numbers for such planes, or it crashes.
+        """
+        planes = planes.to(self.change.weight.dtype)
+        return planes.contiguous(memory_format=torch.channels_last) if is_plain_inference(planes) else planes
 
 
 def _doubled(plane: Tensor) -> Tensor:
