@@ -63,7 +63,8 @@ def _points(prompt: Prompts, resize: Resize) -> tuple[np.ndarray[Any, Any], list
     """[N, 2] points in model pixels and N kinds, the corners of the box first.
 
     The network adds half a model pixel to all of them. On whole images that stands for half an image pixel, as in the
-    published code; in windows, which may enlarge, pixels are clicked in their middles and boxes named by their edges.
+    published code; in windows, which may enlarge, pixels are clicked in their middles and boxes named by their edges. A
+    click between middles is one into the pixel it lies in: that pixel is what must hold, see `obeying`.
     """
     xy: list[tuple[float, float]] = []
     kinds: list[int] = []
@@ -76,6 +77,7 @@ def _points(prompt: Prompts, resize: Resize) -> tuple[np.ndarray[Any, Any], list
         kinds.append(PointKind.POSITIVE if click.positive else PointKind.NEGATIVE)
     points = np.array(xy, dtype=np.float64).reshape(-1, 2)
     if resize.window is not None:
-        points[2 if prompt.box is not None else 0 :] += 0.5
+        clicks, (height, width) = points[2 if prompt.box is not None else 0 :], resize.size
+        clicks[:] = np.clip(np.floor(clicks + 0.5), 0, (width - 1, height - 1)) + 0.5
     shift = 0.0 if resize.window is None else 0.5
     return resize.to_model(points) - shift, [int(kind) for kind in kinds]

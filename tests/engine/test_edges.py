@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sam2_engine.config import MODELS, ModelConfig
@@ -122,6 +125,19 @@ def test_what_was_said_holds_on_the_fine_grid_too(default: Sam2) -> None:
     boxed = Session([picture], tracker).prompt(1, 0, Prompts(box=Box(28, 28, 69, 60)))
     rows = np.flatnonzero(boxed.any(axis=1))
     assert abs(rows[-1] + 1 - 60) <= 2, "a box cuts the object off"
+
+
+@settings(max_examples=15, deadline=None)
+@given(x=st.floats(30.0, 66.0), y=st.floats(30.0, 66.0), positive=st.booleans())
+def test_the_pixel_that_was_clicked_holds_wherever_in_it_the_click_was(
+    default: Sam2, x: float, y: float, positive: bool
+) -> None:
+    picture = (disc(16.0, 96, (48, 48)) * 120 + 40).astype(np.uint8)
+    session = Session([picture], Tracker(default))
+    session.prompt(1, 0, Prompts(clicks=(Click(48, 48),)))
+    assume(abs(x - 48) + abs(y - 48) > 2)
+    mask = session.prompt(1, 0, Prompts(clicks=(Click(48, 48), Click(x, y, positive=positive))))
+    assert bool(mask[math.floor(y + 0.5), math.floor(x + 0.5)]) == positive
 
 
 def test_edges_of_thin_objects_follow_the_pixels(default: Sam2) -> None:
