@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Contrast = Literal["dtype", "percentile"]
-Follow = Literal["memory", "box"]
+Follow = Literal["memory", "match"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ NANO = ModelConfig(
     edge_channels=24,
     object_windows=True,
     contrast="percentile",
-    colour_follow="box",
+    colour_follow="match",
 )
 """Our small default model."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,16 +22,17 @@ from .frames import Frames, LiveFrames
 from .geometry import Resize, Window, move_logits
 from .kept_features import content_name, open_features
 from .looking import Known, Looker
+from .matching import Known as KnownFrame
+from .matching import check_follow, frames_to_match, is_coloured, matched
 from .memory import Direction, MemoryEntry, MemoryPlan
 from .outputs import ImageFeatures
 from .pipeline import made_ahead
 from .pixels import Range, sequence_range
 from .prompts import ObjectId, Prompts
 from .recent import Recent
-from .reprompting import asked_anew, check_follow, is_coloured
 from .stored_features import SharedFeatures
 from .track import Track
-from .tracking import Tracker
+from .tracking import Decision, Tracker
 from .transfer import Sent
 from .windows import WindowRule
 
@@ -257,30 +258,39 @@ class FrameDecider:
         logits = [_moved(entry, window) for entry, window in zip(before, windows, strict=True) if entry is not None]
         previous = torch.cat(logits) if logits else None
         decision = tracker.decode(view, features, tracker.no_prompts(len(tracks), previous), policy=tracks[0].policy)
+        if previous is not None and self._way(frame) == "match":
+            sources = [self._known(plan, track, frame) for plan, track in zip(plans, tracks, strict=True)]
+            decision = self._matched(decision, features, windows, sources)
         tokens = tracker.remember(features, decision, soft=True)
         entries = tracker.entries(
             frame, decision, tokens, prompted=False, direction=direction, windows=windows if self.rule else None
         )
-        if previous is not None and self._way(frame) == "box":
-            entries = [self._asked_anew(known, entry) for known, entry in zip(before, entries, strict=True)]
         for track, entry in zip(tracks, entries, strict=True):
             track.bank.put(entry)
         return entries
 
-    def _asked_anew(self, before: MemoryEntry | None, remembered: MemoryEntry) -> MemoryEntry:
-        """What lies in the box of the mask before, where memory says that the object is there."""
-        if before is None or float(remembered.object_score) <= 0:
-            return remembered
-        tracker, frame = self.tracker, remembered.frame
-        sight = asked_anew(self.looker(frame), Known(before.logits, before.window))
-        if sight is None:
-            return remembered
-        decision = replace(sight.decision, object_score=remembered.object_score)
-        tokens = tracker.remember(self.encoded(frame, [sight.window]), decision, soft=True)
-        (entry,) = tracker.entries(
-            frame, decision, tokens, prompted=False, direction=remembered.direction, windows=[sight.window]
-        )
-        return entry
+    def _known(self, plan: MemoryPlan, track: Track, frame: int) -> list[KnownFrame]:
+        """What an object's frame is compared with where it is followed by likeness."""
+        known = []
+        for past, is_recent in frames_to_match(plan, track.bank, frame):
+            entry = track.bank.get(past)
+            assert entry is not None, "a plan names only frames the bank has a memory of"
+            known.append(KnownFrame(self.encoded(past, [entry.window]), entry.window, entry.logits, is_recent))
+        return known
+
+    def _matched(
+        self,
+        decision: Decision,
+        features: ImageFeatures,
+        windows: Sequence[Window | None],
+        sources: Sequence[Sequence[KnownFrame]],
+    ) -> Decision:
+        """The decision with masks of what looks alike; memory only says whether the objects are there."""
+        rows = [
+            matched(features.select(slice(row, row + 1)) if self.rule else features, window, self.frames.size, known)
+            for row, (window, known) in enumerate(zip(windows, sources, strict=True))
+        ]
+        return self.tracker.with_masks(decision, torch.cat(rows))
 
     def _way(self, frame: int) -> Follow:
         """How objects are followed here; what the first frame says that was looked at."""

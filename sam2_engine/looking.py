@@ -22,7 +22,7 @@ from .geometry import Resize, Window, move_logits
 from .model import PromptTensors
 from .outputs import Candidates, ImageFeatures
 from .prompts import Box, Prompts
-from .ranking import expected_overlap
+from .ranking import worth
 from .tracking import Decision, Tracker
 from .windows import WindowRule, place_of, touches_border
 
@@ -204,8 +204,8 @@ class _Look:
         features = looker.encode(windows)
         tensors = tracker.prompt_tensors([prompts] * len(windows), [looker.resize(window) for window in windows])
         offered = tracker.candidates(self.condition(features), features, tensors)
-        expected = expected_overlap(offered, windows)
-        window, mask = (int(index) for index in np.unravel_index(int(expected.argmax()), expected.shape))
+        found = worth(offered, windows)
+        window, mask = (int(index) for index in np.unravel_index(int(found.argmax()), found.shape))
         row = slice(window, window + 1)
         decision = tracker.decide(_row(offered, row), torch.tensor([mask]))
         said = PromptTensors(tensors.points_xy[row], tensors.kinds[row])

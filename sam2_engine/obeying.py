@@ -29,6 +29,9 @@ SMALLEST_REACH = 1.0
 DOUBT = 0.5
 """A place so many logits less likely than the one in question moves a third as much."""
 
+LEAST_SHARE = 0.25
+"""Of a push: more is not asked of the cells around a place because others stay behind."""
+
 ROUNDS = 4
 """Clicks beside each other may undo each other at first."""
 
@@ -149,7 +152,10 @@ def _bent(logits: Tensor, place: Tensor, sign: Tensor, margin: float, reach: Ten
     away_x, away_y = (ticks - place[..., :1]) ** 2, (ticks - place[..., 1:]) ** 2  # [B, M, s]
     near = torch.exp(-(away_y[..., None] + away_x[..., None, :]) / (2 * reach[..., None, None] ** 2))
     likely = torch.exp(-(sign * (value - logits)).clamp(min=0) / DOUBT)
-    return logits + sign * missing * near * likely
+    push = near * likely
+    # A place between cells moves as far as they do on average; where edges are steep that is little.
+    share = _at(push, place).clamp(min=LEAST_SHARE)
+    return logits + sign * missing * push / share
 
 
 def _at(logits: Tensor, place: Tensor) -> Tensor:

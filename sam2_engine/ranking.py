@@ -1,8 +1,9 @@
 """Which candidate a lone click means, of several seen through windows of several scales.
 
 A click says nothing about size, and a predicted IoU is not the same at every scale. So each candidate gets a score, and
-the one is taken that is expected to overlap most with what is meant, if every candidate may be meant as far as its
-score says (the choice of least Bayes risk): several that nearly agree outweigh one that stands alone.
+from these comes the overlap that it may expect with what is meant, if every candidate may be meant as far as its score
+says (Bayes risk): several that nearly agree outweigh one that stands alone. That overlap is one of the seven signs by
+which the best one is chosen.
 Letters: W windows · M masks in each · s cells of the mask grid.
 """
 
@@ -29,12 +30,23 @@ window is cut off: the penalty times its share of the border. Chosen on training
 TEMPERATURE = 0.2
 """A candidate whose score is so much lower is meant a third as often. Chosen on training pictures."""
 
+EXPECTED, PREDICTED, SURENESS = 0.9, 1.0, 2.1
+AGREEMENT, FOUND_AGAIN = 1.45, 0.6
+TOO_SMALL, CUT_OFF = -1.2, -3.6
+"""What signs of a good candidate count, see `worth`. Fitted on 4,335 clicks on training pictures, so that the IoU of
+what is chosen is largest: on nuclei it rises from 0.730 to 0.750 there, and from 0.754 to 0.771 on held-out ones, and
+stays where it is on other cells (``benchmarks/ranking.py``)."""
+
+WEIGHTS = (EXPECTED, PREDICTED, SURENESS, AGREEMENT, FOUND_AGAIN, TOO_SMALL, CUT_OFF)
+"""Of overlap to expect · predicted IoU · mean probability inside · overlap with the other masks of the same window ·
+largest overlap with those of the next larger one · how much too small for its window · share of the border."""
+
 UNSEEN = -2.0
 """Score of an empty mask."""
 
 
-def expected_overlap(offered: Candidates, windows: Sequence[Window]) -> NDArray[np.float64]:
-    """IoU with what is meant that each candidate ``[W, M]`` may expect, 0 to 1; -1 for empty ones.
+def worth(offered: Candidates, windows: Sequence[Window]) -> NDArray[np.float64]:
+    """How good each candidate ``[W, M]`` is taken to be, the best the highest; -inf for empty ones.
 
     Parameters
     ----------
@@ -42,9 +54,60 @@ def expected_overlap(offered: Candidates, windows: Sequence[Window]) -> NDArray[
     windows : around the same place, the smallest first
     """
     points = scores(offered)
+    found = signs(offered, overlaps(offered.logits, windows), points)
+    return np.where(points <= UNSEEN, -np.inf, found @ np.array(WEIGHTS))
+
+
+def signs(offered: Candidates, iou: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signs of good candidates, ``[W, M, 7]``, in the order of `WEIGHTS`.
+
+    Parameters
+    ----------
+    offered : logits [W, M, s, s]
+    iou : [W·M, W·M] of all candidates with each other, from `overlaps`
+    points : [W, M], from `scores`
+    """
+    count, masks = points.shape
+    pairs = iou.reshape(count, masks, count, masks)
+    same = np.stack([pairs[row, :, row] for row in range(count)])  # [W, M, M]
+    others = (same.sum(2) - same.diagonal(axis1=1, axis2=2)) / max(masks - 1, 1)
+    larger = np.stack([pairs[row, :, row + 1].max(axis=1) for row in range(count - 1)] + [np.zeros(masks)])
+    places = [[place_of(mask) for mask in row] for row in (offered.logits > 0).cpu().numpy()]
+    extents = np.array([[0.0 if place is None else place.extent for place in row] for row in places])
+    cuts = np.array([[touches_border(mask) for mask in row] for row in (offered.logits > 0).cpu().numpy()])
+    return np.stack(
+        (
+            expected_overlap(iou, points),
+            offered.iou.double().cpu().numpy(),
+            _sureness(offered.logits),
+            others,
+            larger,
+            np.maximum(0.0, 1 - extents / SMALL_PLACE),
+            cuts,
+        ),
+        axis=-1,
+    )
+
+
+def expected_overlap(iou: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU with what is meant that each candidate ``[W, M]`` may expect, 0 to 1.
+
+    Parameters
+    ----------
+    iou : [W·M, W·M] of all candidates with each other
+    points : [W, M] scores
+    """
     weights = np.exp((points - points.max()) / TEMPERATURE).ravel()
-    expected = overlaps(offered.logits, windows) @ (weights / weights.sum())
-    return np.where(points <= UNSEEN, -1.0, expected.reshape(points.shape))
+    expected: NDArray[np.float64] = (iou @ (weights / weights.sum())).reshape(points.shape)
+    return expected
+
+
+def _sureness(logits: Tensor) -> NDArray[np.float64]:
+    """Mean probability inside of masks ``[W, M, s, s]``, 0.5 to 1; 0 for empty ones."""
+    inside = logits > 0
+    total = (logits.float().sigmoid() * inside).sum((-2, -1)) / inside.sum((-2, -1)).clamp(min=1)
+    found: NDArray[np.float64] = total.double().cpu().numpy()
+    return found
 
 
 def scores(offered: Candidates) -> NDArray[np.float64]:

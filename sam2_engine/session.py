@@ -56,9 +56,9 @@ class Session:
         this one alone, within the budget, when not given
     window : ``auto`` looks at each object through a window around it, ``whole`` at whole frames; as the model was
         trained when not given
-    follow : ``memory`` as SAM 2 does; ``box`` prompts every frame anew with the box of the mask before, and lets memory
-        only say whether the object is there. When not given, by memory, but on frames in colour as was found better
-        for the model (`ModelConfig.colour_follow`)
+    follow : ``memory`` as SAM 2 does; ``match`` takes the mask from what looks alike on the frames before, see
+        `sam2_engine.matching`, and lets memory only say whether the object is there. When not given, by memory, but on
+        frames in colour as was found better for the model (`ModelConfig.colour_follow`)
 
     Raises
     ------

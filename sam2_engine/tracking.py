@@ -233,12 +233,18 @@ class Tracker:
         visible = (decision.object_score > 0)[..., None, None]
         return replace(decision, logits=torch.where(visible, logits, ABSENT_LOGIT))
 
+    def with_masks(self, decision: Decision, logits: Tensor) -> Decision:
+        """The decision with other mask logits ``[B, 1, n, n]``, at the side of masks, where the objects are visible."""
+        finer = upsample_to(logits.to(decision.logits.device), self.config.mask_side)
+        visible = (decision.object_score > 0)[..., None, None]
+        return replace(decision, logits=torch.where(visible, finer, ABSENT_LOGIT))
+
     def fine_edges(
         self, logits: Tensor, offered: Candidates, features: ImageFeatures, prompts: PromptTensors
     ) -> Tensor:
         """Mask logits ``[B, M, S/4, S/4]`` of what was offered with their edges drawn again, ``[B, M, S/2, S/2]``."""
         assert features.pixels is not None and offered.features is not None, "the model refines edges"
-        fine = self.model.refine_edges(features.pixels, offered.features, logits)
+        fine = self.model.refine_edges(features.pixels, offered.features, logits, prompts)
         return self._bound(fine, prompts) if self.config.refines_mask and not self.model.training else fine
 
     def _is_ambiguous(self, prompts: PromptTensors) -> bool:

@@ -121,9 +121,9 @@ def add_follow(parser: argparse.ArgumentParser) -> None:
     """``--follow``."""
     parser.add_argument(
         "--follow",
-        choices=("memory", "box"),
-        help="follow objects by memory, or prompt each frame anew with the box of the mask before (default: what was "
-        "found better for the model, see docs/model_card.md)",
+        choices=("memory", "match"),
+        help="follow objects by memory, or by what looks like them on the frames before (default: what was found "
+        "better for the model, see docs/model_card.md)",
     )
 
 

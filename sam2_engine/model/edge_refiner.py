@@ -1,7 +1,8 @@
-"""Edges of masks, drawn again at half the model's side: with the picture itself in sight.
+"""Edges of masks, drawn again at half the model's side: with the picture itself and all clicks in sight.
 
 A small model sees one cell of its masks where there are 4 × 4 pixels, and on a thin cell an edge that is half a cell
-off costs a tenth of the overlap. Letters: B objects · S model side · C channels.
+off costs a tenth of the overlap. And what a click says about its surroundings depends on edges that only pixels show.
+A small U-Net (Ronneberger et al. 2015) over three sides. Letters: B objects · N points · S model side · C channels.
 """
 
 from __future__ import annotations
@@ -11,18 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import is_plain_inference
+from .prompt_encoder import PromptTensors, clicked
 
 CLEAR_LOGIT = 12.0
 """Larger logits are taken for this: it is clear there what the mask is."""
-
-REACHES = (1, 2, 4)
-"""Dilations of the blocks: together they see 16 cells far."""
 
 
 class EdgeBlock(nn.Module):
     """Two convolutions and what went in, which they leave as it is at first."""
 
-    def __init__(self, channels: int, reach: int) -> None:
+    def __init__(self, channels: int, reach: int = 1) -> None:
         super().__init__()
         self.wide = nn.Conv2d(channels, channels, 3, padding=reach, dilation=reach)
         self.near = nn.Conv2d(channels, channels, 3, padding=1)
@@ -36,27 +35,33 @@ class EdgeBlock(nn.Module):
 
 
 class EdgeRefiner(nn.Module):
-    """What is to be added to mask logits, from pixels, the decoder's finest features and the mask.
+    """What is to be added to mask logits, from pixels, the decoder's finest features, the mask and all clicks.
 
     Parameters
     ----------
-    channels : inside
+    channels : at half the side; twice as many at a quarter, four times at an eighth
     fine_channels : of the decoder's features
     """
 
     def __init__(self, channels: int, fine_channels: int) -> None:
         super().__init__()
-        self.pixels = nn.Sequential(
-            nn.Conv2d(12, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1)
-        )
-        self.features = nn.Conv2d(fine_channels, channels, 1)
-        self.mask = nn.Conv2d(3, channels, 3, padding=1)
-        self.blocks = nn.Sequential(*(EdgeBlock(channels, reach) for reach in REACHES))
+        middle, low = 2 * channels, 4 * channels
+        self.pixels = nn.Conv2d(12, channels, 3, padding=1)
+        self.mask = nn.Conv2d(5, channels, 3, padding=1)
+        self.features = nn.Conv2d(fine_channels, middle, 1)
+        self.to_middle = nn.Conv2d(channels, middle, 2, stride=2)
+        self.middle = nn.Sequential(EdgeBlock(middle), EdgeBlock(middle, reach=2))
+        self.to_low = nn.Conv2d(middle, low, 2, stride=2)
+        self.low = nn.Sequential(EdgeBlock(low), EdgeBlock(low, reach=2))
+        self.from_low = nn.Conv2d(low, middle, 1)
+        self.middle_again = EdgeBlock(middle)
+        self.from_middle = nn.Conv2d(middle, channels, 1)
+        self.fine = EdgeBlock(channels)
         self.change = nn.Conv2d(channels, 1, 3, padding=1)
         nn.init.zeros_(self.change.weight)
         nn.init.zeros_(_bias(self.change))
 
-    def forward(self, pixels: Tensor, features: Tensor, logits: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, features: Tensor, logits: Tensor, prompts: PromptTensors) -> Tensor:
         """Finer mask logits ``[B, 1, S/2, S/2]`` float32; at first they are the coarse ones, bilinear.
 
         Parameters
@@ -64,13 +69,18 @@ class EdgeRefiner(nn.Module):
         pixels : [B, 3, S, S] normalised
         features : [B, C, S/4, S/4]
         logits : [B, 1, S/4, S/4]
+        prompts : of B objects; its mask is not looked at
         """
         coarse = _doubled(logits.float().clamp(-CLEAR_LOGIT, CLEAR_LOGIT))
-        seen = self.pixels(self._ready(F.pixel_unshuffle(pixels, 2)))
+        clicks = clicked(prompts, coarse.shape[-1], cell=2)
         # The sign, how sure, and where the edge may be.
-        shapes = torch.cat((coarse / 6, coarse.tanh(), torch.exp(-(coarse**2) / 2)), dim=1)
-        mixed = seen + _doubled(self.features(self._ready(features))) + self.mask(self._ready(shapes))
-        change: Tensor = self.change(F.gelu(self.blocks(mixed)))
+        shapes = torch.cat((coarse / 6, coarse.tanh(), torch.exp(-(coarse**2) / 2), clicks), dim=1)
+        fine = self.pixels(self._ready(F.pixel_unshuffle(pixels, 2))) + self.mask(self._ready(shapes))
+        middle = self.middle(self.to_middle(F.gelu(fine)) + self.features(self._ready(features)))
+        low = self.low(self.to_low(F.gelu(middle)))
+        middle = self.middle_again(middle + _doubled(self.from_low(F.gelu(low))))
+        fine = self.fine(fine + _doubled(self.from_middle(F.gelu(middle))))
+        change: Tensor = self.change(F.gelu(fine))
         return coarse + change.float()
 
     def _ready(self, planes: Tensor) -> Tensor:

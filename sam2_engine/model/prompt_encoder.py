@@ -29,6 +29,9 @@ class PointKind(IntEnum):
 DISC_LOGIT, DISC_CELLS = 8.0, 1.5
 """Height and radius, in cells of the mask grid, of a drawn click."""
 
+CLICK_SPREAD, MOST_CLICKED = 2.0, 1.5
+"""Of bells around clicks: spread in cells, and their largest sum where clicks lie beside each other."""
+
 INSIDE_LOGIT, OUTSIDE_LOGIT = 2.0, -8.0
 """Inside and outside of a drawn box."""
 
@@ -120,6 +123,18 @@ def discs(prompts: PromptTensors, cells: int) -> Tensor:
     return DISC_LOGIT * torch.einsum("bn,bny,bnx->byx", sign, near_y, near_x)[:, None]
 
 
+def clicked(prompts: PromptTensors, cells: int, cell: int) -> Tensor:
+    """Bells of height 1 around positive and around negative clicks, ``[B, 2, cells, cells]``.
+
+    A cell is `cell` model pixels wide.
+    """
+    points, centres = _in_cells(prompts, cells, cell)
+    near_x = torch.exp(-((centres - points[..., :1]) ** 2) / (2 * CLICK_SPREAD**2))  # [B, N, cells]
+    near_y = torch.exp(-((centres - points[..., 1:]) ** 2) / (2 * CLICK_SPREAD**2))
+    is_said = torch.stack([(prompts.kinds == kind).float() for kind in (PointKind.POSITIVE, PointKind.NEGATIVE)], dim=1)
+    return torch.einsum("bkn,bny,bnx->bkyx", is_said, near_y, near_x).clamp(max=MOST_CLICKED)
+
+
 def boxes(prompts: PromptTensors, cells: int) -> Tensor:
     """``[B, 1, cells, cells]``: `INSIDE_LOGIT` in the box, `OUTSIDE_LOGIT` around it, 0 for objects without one."""
     points, centres = _in_cells(prompts, cells)
@@ -133,7 +148,7 @@ def boxes(prompts: PromptTensors, cells: int) -> Tensor:
     return (drawn * first.any(1)[:, None, None])[:, None]
 
 
-def _in_cells(prompts: PromptTensors, cells: int) -> tuple[Tensor, Tensor]:
-    """Points ``[B, N, 2]`` in cells of the mask grid, and the cells' places ``[cells]``."""
+def _in_cells(prompts: PromptTensors, cells: int, cell: int = 4) -> tuple[Tensor, Tensor]:
+    """Points ``[B, N, 2]`` in cells of the mask grid, or another, and the cells' places ``[cells]``."""
     centres = torch.arange(cells, device=prompts.kinds.device, dtype=torch.float32)
-    return (prompts.points_xy.float() + 0.5) / 4 - 0.5, centres
+    return (prompts.points_xy.float() + 0.5) / cell - 0.5, centres

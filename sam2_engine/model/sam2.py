@@ -181,7 +181,7 @@ class Sam2(nn.Module):
             logits = logits + KEPT_SHARE * prompts.mask.float().clamp(-KEPT_LIMIT, KEPT_LIMIT)
         return Candidates(logits, iou, self.obj_ptr_proj(mask_tokens), object_score, features)
 
-    def refine_edges(self, pixels: Tensor, features: Tensor, logits: Tensor) -> Tensor:
+    def refine_edges(self, pixels: Tensor, features: Tensor, logits: Tensor, prompts: PromptTensors) -> Tensor:
         """Finer mask logits, of models with `edge_channels`.
 
         Parameters
@@ -189,6 +189,7 @@ class Sam2(nn.Module):
         pixels : [B or 1, 3, S, S], those of the image's features
         features : [B, C/8, S/4, S/4], those of the candidates
         logits : [B, M, S/4, S/4]
+        prompts : of B objects; clicks are looked at
 
         Returns
         -------
@@ -196,8 +197,10 @@ class Sam2(nn.Module):
         """
         assert self.edge_refiner is not None, "of models with edge_channels"
         batch, masks = logits.shape[:2]
-        pixels, features = (part.repeat_interleave(masks, dim=0) for part in (rows_for(pixels, batch), features))
-        fine: Tensor = self.edge_refiner(pixels, features, logits.flatten(0, 1)[:, None])
+        seen = (rows_for(pixels, batch), features, prompts.points_xy, prompts.kinds)
+        pixels, features, points, kinds = (part.repeat_interleave(masks, dim=0) for part in seen)
+        said = PromptTensors(points, kinds)
+        fine: Tensor = self.edge_refiner(pixels, features, logits.flatten(0, 1)[:, None], said)
         return fine.reshape(batch, masks, *fine.shape[-2:])
 
     def remember(self, embedding: Tensor, mask: Tensor, object_score: Tensor) -> Tensor:

@@ -133,8 +133,10 @@ def _decoded(
     return candidates.logits, candidates.iou, tokens[0], candidates.object_score, *features
 
 
-def _refined(model: Sam2, pixels: Tensor, features: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
-    return (model.refine_edges(pixels, features, logits),)
+def _refined(
+    model: Sam2, pixels: Tensor, features: Tensor, logits: Tensor, points_xy: Tensor, kinds: Tensor
+) -> tuple[Tensor, ...]:
+    return (model.refine_edges(pixels, features, logits, PromptTensors(points_xy, kinds)),)
 
 
 def _pointed(model: Sam2, mask_token: Tensor, object_score: Tensor) -> tuple[Tensor, ...]:

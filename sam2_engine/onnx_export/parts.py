@@ -113,10 +113,13 @@ class RefineEdges(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Tensor, features: Tensor, logits: Tensor) -> tuple[Tensor]:
+    def forward(
+        self, pixels: Tensor, features: Tensor, logits: Tensor, points_xy: Tensor, kinds: Tensor
+    ) -> tuple[Tensor]:
         refiner = self.model.edge_refiner
         assert refiner is not None, "a part of models that refine edges"
-        return (refiner(rows_of(pixels, logits.shape[0]), features, logits),)
+        prompts = PromptTensors(points_xy, kinds)
+        return (refiner(rows_of(pixels, logits.shape[0]), features, logits, prompts),)
 
 
 class AttendMemories(nn.Module):
@@ -192,6 +195,15 @@ def parts_of(config: ModelConfig) -> Mapping[str, Part]:
     features = Port("features", ("objects", dim // 8, side // 4, side // 4), "for edge_refiner")
     finest = ", of edge_refiner" if refines else ""
     shown = ("objects", 1, config.mask_side, config.mask_side)
+    said = (
+        Port("points_xy", ("objects", "points", 2), "in model pixels; at least one point"),
+        Port(
+            "kinds",
+            ("objects", "points"),
+            "1 click on the object, 0 beside it, 2 and 3 top left and bottom right of a box, -1 nothing",
+            "int64",
+        ),
+    )
     score = Port("object_score", ("objects", 1), "logit of the object being there, of mask_decoder")
     parts = (
         Part(
@@ -215,13 +227,7 @@ def parts_of(config: ModelConfig) -> Mapping[str, Part]:
                 ),
                 Port("skip4", ("images", dim // 8, side // 4, side // 4), "of image_encoder; one for all or each"),
                 Port("skip8", ("images", dim // 4, side // 8, side // 8), "of image_encoder; one for all or each"),
-                Port("points_xy", ("objects", "points", 2), "in model pixels; at least one point"),
-                Port(
-                    "kinds",
-                    ("objects", "points"),
-                    "1 click on the object, 0 beside it, 2 and 3 top left and bottom right of a box, -1 nothing",
-                    "int64",
-                ),
+                *said,
                 Port("mask", logits, "mask prompt, logits; zeros where there is none"),
                 Port("has_mask", (1,), "whether `mask` counts", "bool"),
             ),
@@ -270,6 +276,7 @@ def parts_of(config: ModelConfig) -> Mapping[str, Part]:
             Port("pixels", ("images", 3, side, side), "those of image_encoder; one for all objects or one for each"),
             replace(features, meaning="of mask_decoder"),
             Port("logits", logits, "of the chosen mask, of mask_decoder"),
+            *said,
         ),
         (Port("fine_logits", shown, "the mask that is shown and remembered"),),
         RefineEdges,

@@ -150,7 +150,7 @@ MASK[5:12, 5:12] = True
 
 def session(network: Sam2, placement: Placement) -> list[Any]:
     found: list[Any] = []
-    for follow in ("memory", "box"):
+    for follow in ("memory", "match"):
         with Session(clip(), Tracker(network, placement), max_hole_area=4, exclusive=True, follow=follow) as made:
             made.prompt("a", 0, Prompts((Click(12, 10),)))
             found.append(made.prompt("a", 0, Prompts((Click(12, 10), Click(30, 30, False)))))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sam2_engine.config import MODELS, ModelConfig
-from sam2_engine.model import Sam2
+from sam2_engine.model import PointKind, PromptTensors, Sam2
 from sam2_engine.model.edge_refiner import CLEAR_LOGIT, EdgeRefiner
+from sam2_engine.model.prompt_encoder import MOST_CLICKED, clicked
 from sam2_engine.opening import load_tracker
 from sam2_engine.outputs import Candidates, ImageFeatures
 from sam2_engine.prompts import Box, Click, Prompts
@@ -39,10 +40,16 @@ def a_model(little: ModelConfig, **changes: object) -> Sam2:
     return model.requires_grad_(False)
 
 
+def said(*points: tuple[float, float, int], objects: int = 2) -> PromptTensors:
+    """The same clicks, (x, y, kind), for all objects."""
+    rows = torch.tensor([points], dtype=torch.float32).reshape(1, -1, 3).expand(objects, -1, -1)
+    return PromptTensors(rows[..., :2], rows[..., 2].long())
+
+
 def test_a_refiner_that_learned_nothing_interpolates() -> None:
     refiner = EdgeRefiner(8, 4)
     logits = torch.randn(2, 1, 8, 8) * 20
-    fine = refiner(torch.randn(2, 3, 32, 32), torch.randn(2, 4, 8, 8), logits)
+    fine = refiner(torch.randn(2, 3, 32, 32), torch.randn(2, 4, 8, 8), logits, said((9, 9, 1)))
     clear = logits.clamp(-CLEAR_LOGIT, CLEAR_LOGIT)
     assert torch.equal(fine, F.interpolate(clear, scale_factor=2, mode="bilinear", align_corners=False))
 
@@ -66,14 +73,33 @@ def test_masks_are_twice_as_fine_and_prompts_are_not(little: ModelConfig) -> Non
 def test_each_mask_is_refined_by_its_own_pixels(little: ModelConfig) -> None:
     model = a_model(little, edge_channels=8)
     pixels, features, logits = torch.randn(3, 3, 64, 64), torch.randn(3, 4, 16, 16), torch.randn(3, 2, 16, 16)
-    together = model.refine_edges(pixels, features, logits)
+    clicks = said((20, 20, 1), (40, 30, 0), objects=3)
+    together = model.refine_edges(pixels, features, logits, clicks)
     assert together.shape == (3, 2, 32, 32)
     for row in range(3):
         for mask in range(2):
+            one = slice(row, row + 1)
             alone = model.refine_edges(
-                pixels[row : row + 1], features[row : row + 1], logits[row : row + 1, mask : mask + 1]
+                pixels[one], features[one], logits[one, mask : mask + 1], said((20, 20, 1), (40, 30, 0), objects=1)
             )
             torch.testing.assert_close(together[row, mask], alone[0, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_clicks_are_bells_where_they_lie() -> None:
+    planes = clicked(said((20.5, 11.5, int(PointKind.POSITIVE)), (40, 30, int(PointKind.BOX_TOP_LEFT))), 32, cell=2)
+    assert planes.shape == (2, 2, 32, 32)
+    peak = np.unravel_index(int(planes[0, 0].argmax()), (32, 32))
+    assert peak in {(5, 10), (6, 10)} and not planes[:, 1].any(), "boxes are no clicks"
+    crowd = said(*[(20.0, 20.0, int(PointKind.NEGATIVE))] * 5, objects=1)
+    assert clicked(crowd, 32, cell=2)[0, 1].max() == MOST_CLICKED
+    assert not clicked(said(objects=1), 32, cell=2).any()
+
+
+def test_the_refiner_sees_the_clicks(little: ModelConfig) -> None:
+    model = a_model(little, edge_channels=8)
+    given = torch.randn(1, 3, 64, 64), torch.randn(1, 4, 16, 16), torch.randn(1, 1, 16, 16)
+    found = [model.refine_edges(*given, said((20, 20, kind), objects=1)) for kind in (-1, 0, 1)]
+    assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
 
 
 def test_an_absent_object_has_no_edges(little: ModelConfig) -> None:
@@ -177,6 +203,6 @@ def test_the_loss_reaches_refiner_and_decoder(little: ModelConfig) -> None:
     features = model.encode_image(torch.randn(1, 3, 64, 64))
     decision = tracker.decode(tracker.condition(features, None), features, tracker.no_prompts(1))
     edge_loss(decision.logits, torch.ones(1, 32, 32), torch.tensor([True])).backward()  # type: ignore[no-untyped-call]
-    for name in ("edge_refiner.pixels.0.weight", "sam_mask_decoder.conv_s0.weight"):
+    for name in ("edge_refiner.pixels.weight", "sam_mask_decoder.conv_s0.weight"):
         gradient = model.get_parameter(name).grad
         assert gradient is not None and gradient.abs().sum() > 0

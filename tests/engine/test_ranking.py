@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sam2_engine.evaluation.metrics import iou
 from sam2_engine.geometry import Resize, Window
 from sam2_engine.outputs import Candidates
-from sam2_engine.ranking import UNSEEN, expected_overlap, overlaps, scores
+from sam2_engine.ranking import UNSEEN, WEIGHTS, overlaps, scores, signs, worth
 
 SIDE = 32
 WINDOWS = (Window.square(64, 64, 32), Window.square(64, 64, 64), Window.square(64, 64, 128))
@@ -57,31 +57,49 @@ def test_overlaps_are_symmetric_and_one_with_itself() -> None:
 def test_an_empty_mask_overlaps_nothing_and_is_never_taken() -> None:
     offered = candidates((-5.0,), (-5.0,), (20.0,), iou_said=0.1)
     assert scores(offered)[0, 0] == UNSEEN
-    expected = expected_overlap(offered, WINDOWS)
-    assert expected[:2].max() < 0
-    assert expected.argmax() == 2
+    found = worth(offered, WINDOWS)
+    assert (found[:2] == -np.inf).all()
+    assert found.argmax() == 2
 
 
 def test_several_that_agree_outweigh_one_that_promises_a_little_more() -> None:
     offered = candidates((10.0,), (10.0,), (35.0,))
     offered.iou[2] = 0.85
-    assert int(expected_overlap(offered, WINDOWS).argmax()) in (0, 1)
+    assert int(worth(offered, WINDOWS).argmax()) in (0, 1)
 
 
 def test_a_far_better_promise_outweighs_agreement() -> None:
     offered = candidates((10.0,), (10.0,), (35.0,), iou_said=0.2)
     offered.iou[2] = 0.9
-    assert int(expected_overlap(offered, WINDOWS).argmax()) == 2
+    assert int(worth(offered, WINDOWS).argmax()) == 2
 
 
 def test_windows_that_see_nothing_count_only_if_all_do() -> None:
     offered = candidates((10.0,), (10.0,), (35.0,), seen=(-3, -3, 2))
-    assert int(expected_overlap(offered, WINDOWS).argmax()) == 2
+    assert int(worth(offered, WINDOWS).argmax()) == 2
     nowhere = candidates((10.0,), (10.0,), (35.0,), seen=(-3, -3, -3))
-    assert int(expected_overlap(nowhere, WINDOWS).argmax()) in (0, 1)
+    assert int(worth(nowhere, WINDOWS).argmax()) in (0, 1)
 
 
 def test_a_mask_cut_off_by_its_window_ranks_behind_the_whole_one() -> None:
     offered = candidates((30.0,), (22.0,), (22.0,))
     points = scores(offered)
     assert points[0, 0] < points[1, 0]
+
+
+def test_signs_are_those_of_the_masks() -> None:
+    offered = candidates((9.0, 9.0, 9.0), (9.0, 9.0, 9.0), (3.0, 9.0, 80.0), iou_said=0.7)
+    found = signs(offered, overlaps(offered.logits, WINDOWS), scores(offered))
+    assert found.shape == (3, 3, len(WEIGHTS))
+    expected, predicted, sureness, others, larger, small, cut = np.moveaxis(found, -1, 0)
+    assert (predicted == pytest.approx(0.7)) and ((sureness > 0.5) & (sureness <= 1)).all()
+    np.testing.assert_allclose(others[:2], 1.0, atol=1e-5)
+    assert (others[2] < 0.5).all() and (larger[2] == 0).all() and (larger[1] > 0.7).all()
+    assert small[0, 0] == 0 and small[2, 0] > small[2, 1] > 0
+    assert cut[2, 2] > 0.5 and (cut[:2] == 0).all()
+    assert (expected[:2] > expected[2, 2]).all()
+
+
+def test_one_mask_to_a_window_has_no_others_to_agree_with() -> None:
+    offered = candidates((9.0,), (9.0,), (9.0,))
+    assert (signs(offered, overlaps(offered.logits, WINDOWS), scores(offered))[..., 3] == 0).all()
