@@ -39,8 +39,8 @@ GIVEN_MASK_LOGIT = 10.0
 PRESENT_SCORE = 0.1
 """Object score, at least, of what a person points at more than once, or boxes."""
 
-CORRECTED_LOGIT = 0.4
-"""Added to corrected masks of small models, which come out a little small. By more, masks of phase contrast lose."""
+CORRECTED_LOGIT = 0.8
+"""Added to corrected masks of small models, which come out a little small."""
 
 PREVIOUS_LOGIT_LIMIT = 32.0
 """Previous logits are clamped to this before they go in again as mask prompt."""

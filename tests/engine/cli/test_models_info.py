@@ -41,7 +41,7 @@ def test_info_tells_what_a_file_of_weights_is(weights: Path, capsys: pytest.Capt
     assert said["file"] == str(weights)
     assert said["steps"] == "7"
     assert said["data.name"] == "none"
-    assert "4,729,459 parameters" in said["tensors"]
+    assert "5,190,139 parameters" in said["tensors"]
     assert main(["info", str(weights), "--json"]) == 0
     record = json.loads(capsys.readouterr()[0])
     assert (record["model"], record["config"]["image_side"], record["summary"]["steps"]) == ("nano", 64, 7)
