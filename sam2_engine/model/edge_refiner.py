@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import is_plain_inference
+from .layers import Convolution, is_plain_inference
 from .prompt_encoder import PromptTensors, clicked
 
 CLEAR_LOGIT = 12.0
@@ -23,14 +23,14 @@ class EdgeBlock(nn.Module):
 
     def __init__(self, channels: int, reach: int = 1) -> None:
         super().__init__()
-        self.wide = nn.Conv2d(channels, channels, 3, padding=reach, dilation=reach)
-        self.near = nn.Conv2d(channels, channels, 3, padding=1)
+        self.wide = Convolution(channels, channels, reach=reach)
+        self.near = Convolution(channels, channels)
         nn.init.zeros_(self.near.weight)
         nn.init.zeros_(_bias(self.near))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, H, W]`` to the same shape."""
-        changed: Tensor = x + self.near(F.gelu(self.wide(F.gelu(x))))
+        changed: Tensor = x + self.near(self.wide(F.gelu(x), "gelu"))
         return changed
 
 
@@ -46,16 +46,16 @@ class EdgeRefiner(nn.Module):
     def __init__(self, channels: int, fine_channels: int) -> None:
         super().__init__()
         middle, low = 2 * channels, 4 * channels
-        self.pixels = nn.Conv2d(12, channels, 3, padding=1)
-        self.mask = nn.Conv2d(5, channels, 3, padding=1)
-        self.features = nn.Conv2d(fine_channels, middle, 1)
+        self.pixels = Convolution(12, channels)
+        self.mask = Convolution(5, channels)
+        self.features = Convolution(fine_channels, middle, size=1)
         self.to_middle = nn.Conv2d(channels, middle, 2, stride=2)
         self.middle = nn.Sequential(EdgeBlock(middle), EdgeBlock(middle, reach=2))
         self.to_low = nn.Conv2d(middle, low, 2, stride=2)
         self.low = nn.Sequential(EdgeBlock(low), EdgeBlock(low, reach=2))
-        self.from_low = nn.Conv2d(low, middle, 1)
+        self.from_low = Convolution(low, middle, size=1)
         self.middle_again = EdgeBlock(middle)
-        self.from_middle = nn.Conv2d(middle, channels, 1)
+        self.from_middle = Convolution(middle, channels, size=1)
         self.fine = EdgeBlock(channels)
         self.change = nn.Conv2d(channels, 1, 3, padding=1)
         nn.init.zeros_(self.change.weight)

@@ -18,7 +18,7 @@ from sam2_engine import attention
 from sam2_engine.config import MODELS, PUBLISHED, ModelConfig, find_config
 from sam2_engine.errors import CheckpointError, CheckpointMismatchError
 from sam2_engine.model import Memory, PointKind, PromptTensors, Sam2, layers
-from sam2_engine.model.layers import MAX_SCORES, Activation, Derived, Linear, attend
+from sam2_engine.model.layers import MAX_SCORES, Activation, Convolution, Derived, Linear, attend
 from sam2_engine.model.position import rotary_table, rotate, rotate_in_place
 from sam2_engine.model.prompt_encoder import DISC_LOGIT, INSIDE_LOGIT, OUTSIDE_LOGIT, draw
 
@@ -87,6 +87,25 @@ def test_packed_weights_follow_the_weights(tmp_path: Path) -> None:
     for copied in (copy.deepcopy(layer), torch.load(tmp_path / "layer.pt", weights_only=False)):
         with torch.inference_mode():
             assert torch.equal(copied(x), layer(x))
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize(("channels", "size", "reach"), [((5, 24), 3, 1), ((24, 24), 3, 2), ((16, 7), 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 9, 17), (1, 1, 1)])
+def test_convolutions_give_the_same_with_and_without_gradients(
+    activation: Activation, channels: tuple[int, int], size: int, reach: int, shape: tuple[int, int, int]
+) -> None:
+    layer = Convolution(*channels, size=size, reach=reach)
+    x = torch.randn(shape[0], channels[0], *shape[1:])
+    plain = layer(x, activation)
+    assert plain.requires_grad and plain.shape == (shape[0], channels[1], *shape[1:])
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x, activation), plain.detach(), rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(layer(x, activation).float(), plain.detach(), rtol=2e-2, atol=2e-2)
+    with torch.no_grad():
+        layer.weight.mul_(-2.0)
+        torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, 1, layer.padding, reach))
 
 
 def test_several_threads_may_be_the_first_to_use_a_layer() -> None:
