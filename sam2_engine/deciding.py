@@ -17,13 +17,13 @@ from torch import Tensor
 from . import cleanup
 from .budget import Budget
 from .config import Follow
+from .errors import FramesError
 from .features import FeatureRows
 from .frames import Frames, LiveFrames
 from .geometry import Resize, Window, move_logits
 from .kept_features import content_name, open_features
 from .looking import Known, Looker
-from .matching import Known as KnownFrame
-from .matching import check_follow, frames_to_match, is_coloured, matched
+from .matching import KnownFrame, check_follow, frames_to_match, is_coloured, matched
 from .memory import Direction, MemoryEntry, MemoryPlan
 from .outputs import ImageFeatures
 from .pipeline import made_ahead
@@ -275,7 +275,14 @@ class FrameDecider:
         for past, is_recent in frames_to_match(plan, track.bank, frame):
             entry = track.bank.get(past)
             assert entry is not None, "a plan names only frames the bank has a memory of"
-            known.append(KnownFrame(self.encoded(past, [entry.window]), entry.window, entry.logits, is_recent))
+            try:
+                features = self.encoded(past, [entry.window])
+            except FramesError:
+                # A live sequence lets frames go; those whose features are still there can be compared with.
+                if not isinstance(self.frames, LiveFrames):
+                    raise
+                continue
+            known.append(KnownFrame(features, entry.window, entry.logits, is_recent))
         return known
 
     def _matched(
@@ -285,7 +292,12 @@ class FrameDecider:
         windows: Sequence[Window | None],
         sources: Sequence[Sequence[KnownFrame]],
     ) -> Decision:
-        """The decision with masks of what looks alike; memory only says whether the objects are there."""
+        """The decision with masks of what looks alike; memory only says whether the objects are there.
+
+        As memory has it where an object has no frame to be compared with.
+        """
+        if not all(sources):
+            return decision
         rows = [
             matched(features.select(slice(row, row + 1)) if self.rule else features, window, self.frames.size, known)
             for row, (window, known) in enumerate(zip(windows, sources, strict=True))

@@ -54,7 +54,7 @@ SUREST = 7.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class KnownFrame:
     """One object on a frame that is known.
 
     Attributes
@@ -102,7 +102,9 @@ def frames_to_match(plan: MemoryPlan, bank: MemoryBank, frame: int) -> list[tupl
     return [(past, is_recent) for past, is_recent in named if bank.get(past) is not None]
 
 
-def matched(features: ImageFeatures, window: Window | None, size: tuple[int, int], known: Sequence[Known]) -> Tensor:
+def matched(
+    features: ImageFeatures, window: Window | None, size: tuple[int, int], known: Sequence[KnownFrame]
+) -> Tensor:
     """Mask logits ``[1, 1, n, n]`` of an object by likeness with R frames.
 
     Parameters

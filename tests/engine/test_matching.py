@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from sam2_engine.checkpoint import load_model
 from sam2_engine.config import MODELS
 from sam2_engine.errors import SessionError
+from sam2_engine.frames import LiveFrames
 from sam2_engine.geometry import Window
-from sam2_engine.matching import Known, frames_to_match, is_coloured, matched
+from sam2_engine.matching import KnownFrame, frames_to_match, is_coloured, matched
 from sam2_engine.memory import MemoryBank, MemoryEntry, MemoryPlan
 from sam2_engine.outputs import FrameMasks, ImageFeatures
 from sam2_engine.prompts import Box, Prompts
 from sam2_engine.session import Session
+from sam2_engine.stored_features import SharedFeatures
 from sam2_engine.tracking import Tracker
 from sam2_engine.weights import find_weights
 
@@ -129,7 +131,7 @@ def block(side: int = 24) -> torch.Tensor:
 @pytest.mark.parametrize("is_recent", [True, False])
 def test_what_looks_and_lies_the_same_is_the_same(window: Window | None, is_recent: bool) -> None:
     features = textured()
-    found = matched(features, window, (48, 48), [Known(features, window, block(), is_recent)])
+    found = matched(features, window, (48, 48), [KnownFrame(features, window, block(), is_recent)])
     assert found.shape == (1, 1, 24, 24)
     assert torch.equal(found > 0, block() > 0)
 
@@ -139,7 +141,7 @@ def test_a_mask_moves_with_what_it_lies_on() -> None:
     wide = torch.randn(1, 16, 24, 30, generator=torch.Generator().manual_seed(1))
     nothing = (torch.zeros(1, 32, 6, 6), torch.zeros(1, 8, 12, 12))
     before, now = (ImageFeatures(nothing[0], (wide[..., at : at + 24], nothing[1])) for at in (3, 0))
-    found = matched(now, None, (48, 48), [Known(before, None, block(), True)]) > 0
+    found = matched(now, None, (48, 48), [KnownFrame(before, None, block(), True)]) > 0
     wrong = found ^ (block().roll(3, -1) > 0)
     assert wrong.sum() < 8, "but for places at the side where the picture is new"
 
@@ -148,7 +150,7 @@ def test_of_two_that_look_the_same_the_near_one_counts() -> None:
     """Without any texture the mask stays where it was, seen through another window as well."""
     flat = ImageFeatures(torch.zeros(1, 32, 6, 6), (torch.zeros(1, 8, 24, 24), torch.zeros(1, 16, 12, 12)))
     before, now = Window.square(24, 24, 24), Window.square(28, 24, 24)
-    found = matched(flat, now, (48, 48), [Known(flat, before, block(), True)]) > 0
+    found = matched(flat, now, (48, 48), [KnownFrame(flat, before, block(), True)]) > 0
     rows, columns = np.nonzero(found[0, 0].numpy())
     assert abs(rows.mean() - 11) < 0.6 and abs(columns.mean() - (10.5 - 4)) < 0.6
 
@@ -166,6 +168,19 @@ def test_frames_just_before_and_the_nearest_prompted_ones_are_compared_with() ->
     plan = MemoryPlan(((0, 0), (5, 0), (30, 0), *((12 - slot, slot) for slot in range(6, 0, -1))), (), 1)
     assert frames_to_match(plan, bank, 12) == [(5, False), (0, False), (11, True), (10, True)]
     assert frames_to_match(MemoryPlan(((5, 0),), (), 1), bank, 6) == [(5, False)]
+
+
+def test_live_frames_that_are_let_go_are_not_missed(small: Tracker, film: NDArray[np.uint8]) -> None:
+    """Where no features are kept, a frame that is gone cannot be compared with; the object is followed all the same."""
+    session = Session(LiveFrames(max_frames=2), small, features=SharedFeatures(0))
+    session.append(film[0])
+    session.prompt(1, 0, BOX)
+    list(session.propagate())
+    for number, frame in enumerate(film[1:], start=1):
+        session.append(frame)
+        (found,) = session.propagate(start=number, max_frames=0)
+        disc = frame[..., 0] > 200
+        assert (found.masks[1] & disc).sum() / (found.masks[1] | disc).sum() > 0.5
 
 
 def test_an_unknown_way_to_follow_is_an_error(small: Tracker, film: NDArray[np.uint8]) -> None:
