@@ -27,7 +27,7 @@ FOLDER = ROOT / "docs" / "images"
 NUCLEI = ((20, 149, 142), (20, 88, 160), (20, 91, 239), (20, 58, 10), (20, 145, 218), (20, 246, 12), (20, 120, 56))
 """A click (z, y, x) in each of some nuclei of the sample stack."""
 
-LEAKING, NEIGHBOUR = (24, 57, 156), (24, 73, 165)
+LEAKING, NEIGHBOUR = (30, 27, 137), (30, 50, 151)
 """A click whose mask takes in a part of what touches its nucleus, and a place on that part."""
 
 
