@@ -41,6 +41,9 @@ WEIGHTS = (EXPECTED, PREDICTED, SURENESS, AGREEMENT, FOUND_AGAIN, TOO_SMALL, CUT
 """Of overlap to expect · predicted IoU · mean probability inside · overlap with the other masks of the same window ·
 largest overlap with those of the next larger one · how much too small for its window · share of the border."""
 
+HIDDEN = 100.0
+"""What windows lose that do not see the object, more than all signs together."""
+
 UNSEEN = -2.0
 """Score of an empty mask."""
 
@@ -54,8 +57,10 @@ def worth(offered: Candidates, windows: Sequence[Window]) -> NDArray[np.float64]
     windows : around the same place, the smallest first
     """
     points = scores(offered)
-    found = signs(offered, overlaps(offered.logits, windows), points)
-    return np.where(points <= UNSEEN, -np.inf, found @ np.array(WEIGHTS))
+    found = signs(offered, overlaps(offered.logits, windows), points) @ np.array(WEIGHTS)
+    # Where nothing is said to be there the answer would be empty: only if all windows say so.
+    found -= HIDDEN * (offered.object_score <= 0).double().cpu().numpy()
+    return np.where(points <= UNSEEN, -np.inf, found)
 
 
 def signs(offered: Candidates, iou: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

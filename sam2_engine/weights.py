@@ -79,7 +79,7 @@ PUBLISHED_WEIGHTS: Mapping[str, PublishedWeights] = {
 }
 """The eight files of facebookresearch/sam2, by the name of their model."""
 
-NANO_PARAMETERS = 4_729_459
+NANO_PARAMETERS = 5_190_139
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ settings.load_profile("project")
 @pytest.fixture(scope="session")
 def tiny_model() -> Sam2:
     with torch.random.fork_rng():
-        torch.manual_seed(3)
+        torch.manual_seed(5)
         # Whole images, as published models see them; windows have tests of their own.
         model = Sam2(replace(MODELS["nano"].at_side(64), object_windows=False)).eval()
         # Random heads give masks of one sign; a zero mean at the last layer gives masks with both.
